@@ -1,0 +1,1 @@
+"""Shapers that redistribute a return when its episode ends, one published method a file."""

@@ -1,0 +1,1 @@
+"""Shapers that compare sibling episodes and give advantages, one published method a file."""

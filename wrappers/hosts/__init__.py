@@ -1,0 +1,81 @@
+"""``shape(env, [...])``: the right host for the kind of environment."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..facts import Fact
+from ..shaper import Shaper
+from ..stack import Stack
+from ..types import Level
+
+HOSTS = {  # base class of the environment (no import of pettingzoo): host
+    "gymnasium:Env": "env:ShapedEnv",
+    "gymnasium:VectorEnv": "vector:ShapedVectorEnv",
+    "pettingzoo:ParallelEnv": "parallel:ShapedParallelEnv",
+    "pettingzoo:AECEnv": "aec:ShapedAECEnv",
+}
+
+
+def shape(
+    env: Any,
+    shapers: Shaper | Mapping[str, Any] | Sequence[Shaper | Mapping[str, Any]],
+    seed: int = 0,
+    facts: Mapping[str, str | Fact] | None = None,
+) -> Any:
+    """Puts a stack of shapers on any environment; the first is nearest the environment.
+
+    On an environment that is shaped already, the two lists become one stack (compose first, then load state).
+
+    Args:
+        env: a Gymnasium ``Env`` or ``VectorEnv``, or a PettingZoo ``ParallelEnv`` or ``AECEnv``.
+        shapers: shapers or their specs.
+        seed: of the layers' own random streams.
+        facts: info keys that the environment lacks: key to a function of the ``Transition`` (or ``"module:function"``).
+
+    Returns:
+        The shaped environment; ``info["reward_terms"]`` says who added what, ``.stack`` is the stack.
+
+    Raises:
+        TypeError: there is no host for this kind of environment.
+        ValueError: layers that cannot stand in this order, or a setting that is not allowed.
+    """
+    layers = list(shapers) if isinstance(shapers, (list, tuple)) else [shapers]
+    bases = {f"{c.__module__.split('.')[0]}:{c.__name__}" for c in type(env).__mro__}
+    for base, host in HOSTS.items():
+        if base in bases:
+            file, name = host.split(":")
+            cls = getattr(importlib.import_module(f"{__name__}.{file}"), name)
+            if type(env) is cls:
+                old: Stack = env.stack
+                return cls(env.env, [*old.shapers, *layers], old.seed, {**old.facts, **(facts or {})} or None)
+            return cls(env, layers, seed, facts)
+    raise TypeError(
+        f"no host for {type(env).__name__}: "
+        "a Gymnasium Env or VectorEnv or a PettingZoo ParallelEnv or AECEnv is expected"
+    )
+
+
+def inner_stack(env: Any) -> Stack | None:
+    """The stack nearest outside ``env``'s core, looking through wrappers; None if there is none."""
+    while env is not None:
+        if isinstance(found := vars(env).get("stack"), Stack):
+            return found
+        env = vars(env).get("env")
+    return None
+
+
+def refuse_groups(stack: Stack) -> None:
+    """One environment alone never has a group.
+
+    Raises:
+        ValueError: a layer compares episodes; names it and ``stack.run``.
+    """
+    for name, m in zip(stack.names, stack.shapers):
+        if m.level == Level.GROUP:
+            raise ValueError(
+                f"{name} compares the episodes of a group, and one environment alone never has one: collect finished "
+                "episodes and call stack.run(episodes) on Stack([...]), or shape a vector environment"
+            )

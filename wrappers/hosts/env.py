@@ -1,0 +1,85 @@
+"""A stack on a single ``gymnasium.Env``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+
+from ..facts import Fact
+from ..shaper import Shaper
+from ..stack import Lane, Stack
+from ..types import Transition
+from . import inner_stack, refuse_groups
+
+
+class ShapedEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """``shape(env, [A(...), B(...)])`` on one environment: ``A`` is nearest the environment.
+
+    ``info["reward_terms"]`` has one float a term under constant keys, environment first, summing to the reward.
+    On the last step of an episode with episode layers ``info["credit"]`` is the tuple of its T final rewards and the
+    reward also pays what those layers add to the return. ``info["episode"]`` of a Monitor or
+    RecordEpisodeStatistics inside gains ``env_return`` and ``shaped_return``.
+
+    Args:
+        env: any Gymnasium environment.
+        shapers: shapers or their specs, from the environment outwards.
+        seed: of the layers' own random streams.
+        facts: info keys that the environment lacks, see ``shape``.
+
+    Raises:
+        ValueError: layers that cannot stand in this order, that need a group, or that an outer TimeLimit would cut off.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        shapers: Sequence[Shaper | Mapping[str, Any]],
+        seed: int = 0,
+        facts: Mapping[str, str | Fact] | None = None,
+    ) -> None:
+        self.stack = Stack(shapers, seed, facts=facts, inner=inner_stack(env))
+        refuse_groups(self.stack)
+        gym.utils.RecordConstructorArgs.__init__(
+            self, shapers=self.stack.spec(), seed=seed, facts=self.stack.fact_spec, _disable_deepcopy=True
+        )
+        gym.Wrapper.__init__(self, env)
+        self.lane = Lane()
+        self._step_one = self.stack.step_one if self.stack.shapers or self.stack.facts else None
+        self._checked = not (self.stack.body or self.stack.tail)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Resets the environment and begins an episode in every layer; layers keep their shared memory and seed."""
+        if not self._checked:
+            self._refuse_outer_limit()
+        obs, info = self.env.reset(seed=seed, options=options)
+        extra = self.stack.begin(self.lane, obs, info)
+        return obs, info | extra if extra else info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Steps the environment; the reward is what the layers make of it."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        reward = float(reward)
+        terms = info.get("reward_terms")
+        terms = dict(terms) if terms else {"env": reward}
+        if self._step_one is None:  # an empty stack only keeps the account
+            return obs, reward, terminated, truncated, info | {"reward_terms": terms}
+        lane = self.lane
+        reward, extra = self._step_one(
+            lane, Transition(lane.obs, action, reward, obs, terminated, truncated, info, terms)
+        )
+        return obs, reward, terminated, truncated, info | extra
+
+    def _refuse_outer_limit(self) -> None:
+        """``register(..., max_episode_steps=...)`` puts its TimeLimit outside what the entry point returned."""
+        self._checked = True
+        spec, e = self.unwrapped.spec, self.env
+        limit = None if spec is None else spec.max_episode_steps
+        while isinstance(e, gym.Wrapper) and not isinstance(e, gym.wrappers.TimeLimit):
+            e = e.env
+        if limit is not None and limit > 0 and not isinstance(e, gym.wrappers.TimeLimit):
+            raise ValueError(
+                f"{self.stack.names[self.stack.b]} settles when an episode ends, but a TimeLimit of {limit} steps "
+                "stands outside and would cut episodes off unseen: put TimeLimit inside and shape(...) outside"
+            )

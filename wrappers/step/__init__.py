@@ -1,0 +1,1 @@
+"""Shapers that answer at once, one published method a file."""
