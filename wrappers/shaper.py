@@ -206,6 +206,8 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 def _fits(value: Any, hint: Any) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
     if origin is Literal:
         return value in args
     if origin in (typing.Union, types.UnionType):
