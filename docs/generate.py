@@ -13,7 +13,6 @@ import re
 import sys
 from pathlib import Path
 
-
 import milepost  # noqa: F401  registers the ids
 from milepost.envs.registry import entries
 from milepost.wrappers.shaper import Shaper, catalog, use
@@ -79,7 +78,10 @@ def methods() -> dict[str, str]:
     pages["methods.md"] = (
         "# Methods\n\nEach published method is one file of `wrappers/`; the folder says when it runs: at every **step**, at the end "
         "of an **episode**, or over a **group** of episodes (advantages). The claims are checked, not believed "
-        "(`milepost.wrappers.conformance`).\n\n" + table(["method", "runs at", "invariance", "in one line"], rows) + "\n\n" + toc
+        "(`milepost.wrappers.conformance`).\n\n"
+        + table(["method", "runs at", "invariance", "in one line"], rows)
+        + "\n\n"
+        + toc
     )
     return pages
 
@@ -133,7 +135,9 @@ def main() -> int:
             stale.append(str(path.relative_to(DOCS)))
             if "--check" not in sys.argv:
                 path.unlink()
-    print(f"{len(pages)} pages, {len(stale)} changed: {', '.join(stale)}" if stale else f"{len(pages)} pages, all current")
+    print(
+        f"{len(pages)} pages, {len(stale)} changed: {', '.join(stale)}" if stale else f"{len(pages)} pages, all current"
+    )
     return int(bool(stale) and "--check" in sys.argv)
 
 

@@ -1,0 +1,73 @@
+"""One table of environment ids. A variant is a composition of wrappers over another id's class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import WrapperSpec
+
+_QUEST = "milepost.envs.text.quest.env:QuestEnv"
+_LADDER: dict[str, dict[str, Any]] = {
+    "easy": {"rooms": 3, "quest_length": 2, "containers": 1, "distractors": 2, "max_steps": 30},
+    "medium": {"rooms": 6, "quest_length": 5, "doors": 1, "containers": 2, "distractors": 3, "max_steps": 60},
+    "hard": {
+        "rooms": 10,
+        "quest_length": 13,
+        "doors": 2,
+        "containers": 3,
+        "distractors": 5,
+        "recipe": True,
+        "max_steps": 200,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: what ``gym.make(id)`` builds."""
+
+    id: str
+    entry_point: str  # "module:Class", imported when the id is made
+    summary: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    wrappers: tuple[WrapperSpec, ...] = ()
+    requires: str = ""  # extra that it needs
+
+
+def _encode(**kwargs: Any) -> WrapperSpec:
+    return WrapperSpec("Encode", "milepost.envs.text.encode:Encode", kwargs)
+
+
+def _shaped(shaper: str, **settings: Any) -> WrapperSpec:
+    spec = {"shapers": [{"shaper": f"milepost.wrappers.{shaper}", **settings}], "seed": 0, "facts": None}
+    return WrapperSpec("ShapedEnv", "milepost.wrappers.hosts.env:ShapedEnv", spec)
+
+
+def entries() -> list[Entry]:
+    """All rows, in the order of the table."""
+    quest = "Our own procedural text world"
+    rows = [
+        Entry("milepost/Quest-v0", _QUEST, f"{quest}; every setting by keyword"),
+        Entry("milepost/Quest-encoded-v0", _QUEST, f"{quest}, numbers in and out", wrappers=(_encode(),)),
+    ]
+    for level, kwargs in _LADDER.items():
+        name = f"milepost/Quest-{level}"
+        what = f"{quest}, {level}: {kwargs['rooms']} rooms, {kwargs['quest_length']} sub-goals"
+        delta = _shaped("step.score_delta:ScoreDelta")
+        potential = _shaped("step.potential:PotentialShaping", key="progress")
+        rows += [
+            Entry(f"{name}-v0", _QUEST, what, kwargs),
+            Entry(f"{name}-encoded-v0", _QUEST, f"{what}; numbers in and out", kwargs, (_encode(),)),
+            Entry(f"{name}-dense-v0", _QUEST, f"{what}; pays each change of the score", kwargs, (delta,)),
+            Entry(f"{name}-shaped-v0", _QUEST, f"{what}; progress as a potential", kwargs, (potential,)),
+        ]
+    return rows
+
+
+def register_all() -> None:
+    """Registers every id with Gymnasium, as strings; calling it again changes nothing."""
+    for row in entries():
+        if row.id not in gym.registry:
+            gym.register(row.id, row.entry_point, kwargs=dict(row.kwargs), additional_wrappers=row.wrappers)

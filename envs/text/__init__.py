@@ -1,0 +1,1 @@
+"""Text worlds, one environment a file or folder."""

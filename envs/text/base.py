@@ -1,0 +1,206 @@
+"""What text environments share: tasks and splits, the info contract, rendering, snapshots, failures."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal, get_args
+
+import gymnasium as gym
+
+from ..errors import InfraError, one_of
+from .render import draw
+from .spaces import Unicode
+
+TEST = 2**30  # tasks from here on belong to split="test"
+Split = Literal["train", "test"]
+
+
+class TextEnv(gym.Env[str, str]):
+    """Base of the text worlds: text in, text out.
+
+    A subclass sets ``name`` and writes ``_begin(task)``, ``_command(text) -> (feedback, valid)``, ``_look() -> str``,
+    ``_facts() -> dict`` (at least ``score``, ``max_score``, ``progress``, ``success``, ``subgoals``,
+    ``admissible_actions``; optionally ``over``), ``_plan() -> list[str]`` and ``_save() / _load(state)``. It may raise
+    ``InfraError`` anywhere: the step is then truncated with ``info["invalid"] = True`` and counted in ``infra_failures``.
+
+    The reward is sparse: 1.0 at the step that succeeds, else 0.0, as the one term ``outcome``.
+
+    Args:
+        split: train or test worlds; they never overlap.
+        worlds: number of different worlds of the split, None for all.
+        max_steps: after so many steps the episode is truncated.
+        expose_reference: publish the oracle's plan in the reset info as ``reference``.
+        render_mode: None, ``ansi``, ``human`` or ``rgb_array``.
+
+    Raises:
+        ValueError: a setting is not allowed; names it and what is.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 4}
+    name = "text"
+
+    def __init__(
+        self,
+        *,
+        split: Split = "train",
+        worlds: int | None = None,
+        max_steps: int = 50,
+        expose_reference: bool = False,
+        max_length: int = 4096,
+        render_mode: str | None = None,
+    ) -> None:
+        if split not in get_args(Split):
+            raise one_of("split", split, get_args(Split))
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise one_of("render_mode", render_mode, self.metadata["render_modes"])
+        if not isinstance(max_steps, int) or max_steps < 1:
+            raise ValueError(f"max_steps is {max_steps!r}; allowed: a whole number from 1")
+        if worlds is not None and not 1 <= worlds <= TEST:
+            raise ValueError(f"worlds is {worlds!r}; allowed: None or 1 to {TEST}")
+        self.split, self.worlds, self.max_steps = split, worlds, max_steps
+        self.expose_reference, self.render_mode = expose_reference, render_mode
+        self.observation_space = Unicode(max_length)
+        self.action_space = Unicode(256)
+        self.task: int | None = None
+        self.infra_failures = 0
+        self._steps = 0
+        self._over = True
+        self._text = ""
+
+    # -- what a subclass writes ------------------------------------------------------------------
+    def _begin(self, task: int) -> None:
+        raise NotImplementedError
+
+    def _command(self, command: str) -> tuple[str, bool]:
+        raise NotImplementedError
+
+    def _look(self) -> str:
+        raise NotImplementedError
+
+    def _facts(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _plan(self) -> list[str]:
+        raise NotImplementedError
+
+    def _save(self) -> Any:
+        raise NotImplementedError
+
+    def _load(self, state: Any) -> None:
+        raise NotImplementedError
+
+    # -- Gymnasium -------------------------------------------------------------------------------
+    def tasks(self) -> range:
+        """The tasks of this split."""
+        first = TEST if self.split == "test" else 0
+        return range(first, first + (self.worlds or TEST))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """A new episode on a random task of the split, or on ``options["task"]``.
+
+        Raises:
+            ValueError: an unknown option, or a task that is not in this split.
+            InfraError: the world could not be started.
+        """
+        super().reset(seed=seed)
+        options = dict(options or {})
+        tasks = self.tasks()
+        task = options.pop("task", None)
+        if options:
+            raise one_of("a reset option", next(iter(options)), ["task"])
+        if task is None:
+            task = int(self.np_random.integers(tasks.start, tasks.stop))
+        elif isinstance(task, bool) or not isinstance(task, int) or task not in tasks:
+            raise ValueError(
+                f"task {task!r} is not in split {self.split!r}: whole numbers from {tasks.start} to {tasks.stop - 1}"
+            )
+        self.task, self._steps, self._over = task, 0, False
+        self._begin(task)
+        self._text = self._look()
+        info = self._info("", True) | {"meta": {"task": f"{self.name}-{task}"}}
+        if self.expose_reference:
+            info["reference"] = tuple(self._plan())
+        if self.render_mode == "human":
+            self.render()
+        return self._text, info
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """One command. Unknown commands are answered in the world and have ``valid_action = False``.
+
+        Raises:
+            TypeError: the action is no string.
+            RuntimeError: the episode is over.
+        """
+        if not isinstance(action, str):
+            raise TypeError(f"an action is a string, not {type(action).__name__}")
+        if self._over:
+            raise RuntimeError("the episode is over: call reset() before step()")
+        self._steps += 1
+        try:
+            feedback, valid = self._command(" ".join(action.split())[:256])
+            self._text = self._look()
+            info = self._info(action, valid, feedback)
+        except InfraError as e:
+            return self._failed(action, e)
+        won = bool(info["success"])
+        terminated = won or bool(info.pop("over", False))
+        truncated = not terminated and self._steps >= self.max_steps
+        self._over = terminated or truncated
+        reward = float(won)
+        info["reward_terms"] = {"outcome": reward}
+        if self.render_mode == "human":
+            self.render()
+        return self._text, reward, terminated, truncated, info
+
+    def _failed(self, action: str, e: InfraError) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        self.infra_failures += 1
+        self._over = True
+        info: dict[str, Any] = {"invalid": True, "infra_error": str(e), "success": False, "valid_action": False}
+        info |= {"reward_terms": {"outcome": 0.0}, "admissible_actions": (), "subgoals": {}, "messages": ()}
+        info |= {"score": 0.0, "max_score": 1.0, "progress": 0.0}
+        return self._text, 0.0, False, True, info
+
+    def _info(self, action: str, valid: bool, feedback: str = "") -> dict[str, Any]:
+        info = self._facts()
+        turn = [{"role": "assistant", "content": action}] if action else []
+        info["messages"] = (*turn, {"role": "user", "content": self._text})
+        info["valid_action"] = valid
+        return info
+
+    def oracle(self) -> str:
+        """The next action of a plan that solves the task from here.
+
+        Raises:
+            RuntimeError: the task is solved already.
+        """
+        plan = self._plan()
+        if not plan:
+            raise RuntimeError("nothing is left to do")
+        return plan[0]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The whole state; the same actions after ``restore`` give the same observations."""
+        return {
+            "state": copy.deepcopy(self._save()),
+            "task": self.task,
+            "steps": self._steps,
+            "over": self._over,
+            "text": self._text,
+            "rng": copy.deepcopy(self.np_random.bit_generator.state),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Goes back to a snapshot of this environment, or of another one with the same settings."""
+        self.task, self._steps = snapshot["task"], snapshot["steps"]
+        self._over, self._text = snapshot["over"], snapshot["text"]
+        self.np_random.bit_generator.state = copy.deepcopy(snapshot["rng"])
+        self._load(copy.deepcopy(snapshot["state"]))
+
+    def render(self) -> Any:
+        """The last observation as text, on the terminal, or drawn."""
+        if self.render_mode == "ansi":
+            return self._text
+        if self.render_mode == "human":
+            print(self._text, end="\n\n", flush=True)
+            return None
+        return draw(self._text) if self.render_mode == "rgb_array" else None

@@ -1,0 +1,128 @@
+"""The encoded face of a text environment: hashed features in, an index into the admissible actions out."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import zlib
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete
+
+Features = np.ndarray[Any, np.dtype[np.float32]]
+LINES = 6  # the first lines of the observation, each compared with every action
+
+
+@functools.lru_cache(100_000)
+def words(text: str) -> tuple[str, ...]:
+    """Lower-case words of a text."""
+    return tuple(re.findall(r"\w+", text.lower()))
+
+
+@functools.lru_cache(100_000)
+def hashed(text: str, dim: int) -> Features:
+    """``(dim,)`` signed bag of the words and word pairs of ``text`` (crc32, never Python's ``hash``), of length 1."""
+    out = np.zeros(dim, np.float32)
+    found = words(text)
+    for token in (*found, *(f"{a} {b}" for a, b in itertools.pairwise(found))):
+        code = zlib.crc32(token.encode())
+        out[(code >> 1) % dim] += 1.0 if code & 1 else -1.0
+    norm = float(np.sqrt(out @ out))
+    out /= norm or 1.0
+    out.setflags(write=False)  # the cache hands the same array to everybody
+    return out
+
+
+@functools.lru_cache(200_000)
+def overlap(action: str, line: str) -> tuple[float, float, float]:
+    """Share of the action's words that the line has, share in its first sentence, and 1.0 if it has all in order."""
+    mine, theirs = words(action), words(line)
+    if not mine:
+        return 0.0, 0.0, 0.0
+    first = words(re.split(r"[.;]", line, maxsplit=1)[0])
+    there, rest = set(theirs), iter(theirs)
+    return (
+        sum(w in there for w in mine) / len(mine),
+        sum(w in first for w in mine) / len(mine),
+        float(all(w in rest for w in mine)),
+    )
+
+
+class Encode(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Numbers for agents that take no text.
+
+    Observation, a flat ``Dict``: ``observation`` float32 ``(dim,)`` in [-1, 1], hashed words and word pairs of the text;
+    ``actions`` float32 ``(max_actions, action_dim + 3 * 6)``, a row an admissible action: its hashed words and how much of
+    it each of the first six lines of the text has (so that scoring rows carries over to unseen worlds); ``action_mask``
+    int8 ``(max_actions,)``, 1 for rows that are there. Action: the index of a row.
+
+    Features come from the observation and the admissible actions only. More admissible actions than rows are cut after
+    the first ``max_actions`` in sorted order and counted in ``info["actions_cut"]``. An index without an action is an
+    invalid action of the world, not an error.
+
+    Args:
+        env: a text environment that publishes ``info["admissible_actions"]``.
+        dim: features of the text.
+        action_dim: hashed features of an action.
+        max_actions: rows.
+
+    Raises:
+        ValueError: a size below 1.
+        KeyError: the environment publishes no ``admissible_actions``.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], dim: int = 256, action_dim: int = 64, max_actions: int = 32) -> None:
+        for what, n in (("dim", dim), ("action_dim", action_dim), ("max_actions", max_actions)):
+            if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+                raise ValueError(f"{what} is {n!r}; allowed: a whole number from 1")
+        gym.utils.RecordConstructorArgs.__init__(self, dim=dim, action_dim=action_dim, max_actions=max_actions)
+        gym.Wrapper.__init__(self, env)
+        self.dim, self.action_dim, self.max_actions = dim, action_dim, max_actions
+        self.observation_space = Dict(
+            {
+                "observation": Box(-1.0, 1.0, (dim,), np.float32),
+                "actions": Box(-1.0, 1.0, (max_actions, action_dim + 3 * LINES), np.float32),
+                "action_mask": Box(0, 1, (max_actions,), np.int8),
+            }
+        )
+        self.action_space = Discrete(max_actions)
+        self._choices: tuple[str, ...] = ()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Resets the environment and encodes its first observation."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        return self._encoded(obs, info)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Takes the admissible action of this index."""
+        i = int(action)
+        command = self._choices[i] if 0 <= i < len(self._choices) else ""
+        obs, reward, terminated, truncated, info = self.env.step(command)
+        obs, info = self._encoded(obs, info)
+        return obs, reward, terminated, truncated, info
+
+    def action_masks(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """``(max_actions,)`` bool, as sb3-contrib's MaskablePPO asks for it."""
+        return np.arange(self.max_actions) < len(self._choices)
+
+    def _encoded(self, text: str, info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        if "admissible_actions" not in info:
+            raise KeyError("Encode needs info['admissible_actions'], which this environment does not publish")
+        every = sorted(info["admissible_actions"])
+        self._choices = tuple(every[: self.max_actions])
+        lines = text.split("\n")[:LINES]
+        observation = np.zeros(self.dim, np.float32)
+        for line in text.split("\n"):
+            observation += hashed(line, self.dim)
+        observation /= np.float32(max(1.0, float(np.abs(observation).max())))
+        rows = np.zeros((self.max_actions, self.action_dim + 3 * LINES), np.float32)
+        for row, action in zip(rows, self._choices):
+            row[: self.action_dim] = hashed(action, self.action_dim)
+            for k, line in enumerate(lines):
+                row[self.action_dim + 3 * k : self.action_dim + 3 * k + 3] = overlap(action, line)
+        mask = self.action_masks().astype(np.int8)
+        out = {"observation": observation, "actions": rows, "action_mask": mask}
+        return out, info | {"action_mask": mask.copy(), "actions_cut": len(every) - len(self._choices)}
