@@ -1,0 +1,123 @@
+"""Several copies of one environment, stepped side by side through one stack: what trainers collect with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from ..wrappers.hosts.env import ShapedEnv
+from ..wrappers.stack import Lane, Stack
+from ..wrappers.types import Floats, Transition, account
+
+
+@dataclass
+class Episode:
+    """One finished episode as a trainer needs it."""
+
+    extras: list[Any]  # what the trainer kept at each step
+    rewards: Floats  # (T,) after all layers that settle with the episode
+    terminated: bool
+    last_obs: Any
+    last_info: dict[str, Any]
+    env_return: float
+    terms: dict[str, float]  # each reward term, summed over the episode
+
+    @property
+    def invalid(self) -> bool:
+        """The infrastructure failed: no trainer learns from this episode."""
+        return bool(self.last_info.get("invalid"))
+
+    @property
+    def success(self) -> bool:
+        """Did the episode reach its goal?"""
+        return bool(self.last_info.get("success"))
+
+
+@dataclass
+class _Running:
+    lane: Lane
+    obs: Any = None
+    info: dict[str, Any] = field(default_factory=dict)
+    extras: list[Any] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    env_return: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)
+
+
+class Lanes:
+    """``n`` environments behind one stack. ``env`` itself is the first; the others are made from its spec.
+
+    If ``env`` is a ``ShapedEnv``, its stack (with its shared memory) serves all copies of the environment inside it.
+
+    Args:
+        env: a Gymnasium environment with a spec (or ``n = 1``).
+        n: number of lanes.
+        seed: lane ``i`` is first reset with ``seed + i``.
+
+    Raises:
+        ValueError: the environment has no spec to copy it from.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], n: int, seed: int) -> None:
+        self.stack = env.stack if isinstance(env, ShapedEnv) else Stack([])
+        core = env.env if isinstance(env, ShapedEnv) else env
+        if n > 1 and core.spec is None:
+            raise ValueError("the environment has no spec to make copies from: build it with gym.make, or use lanes=1")
+        self.envs = [core]
+        for _ in range(n - 1):
+            assert core.spec is not None
+            self.envs.append(gym.make(core.spec, disable_env_checker=True))
+        self.running = [_Running(Lane(index=i)) for i in range(n)]
+        for i in range(n):
+            self._reset(i, seed + i)
+
+    @property
+    def obs(self) -> list[Any]:
+        """The current observations."""
+        return [r.obs for r in self.running]
+
+    @property
+    def infos(self) -> list[dict[str, Any]]:
+        """The current infos."""
+        return [r.info for r in self.running]
+
+    def _reset(self, i: int, seed: int | None = None) -> None:
+        obs, info = self.envs[i].reset(seed=seed)
+        lane = self.running[i].lane
+        lane.walked = False
+        info = info | self.stack.begin(lane, obs, info)
+        self.running[i] = _Running(lane, obs, info)
+
+    def step(self, actions: list[Any], extras: list[Any]) -> list[Episode]:
+        """Steps every lane; returns the episodes that ended, whose lanes have been reset.
+
+        Args:
+            actions: one a lane.
+            extras: what to keep of this step, one a lane (``Episode.extras``).
+        """
+        ts, ended = [], []
+        for env, r, action in zip(self.envs, self.running, actions):
+            obs, reward, terminated, truncated, info = env.step(action)
+            reward = float(reward)
+            r.env_return += reward
+            ts.append(Transition(r.obs, action, reward, obs, terminated, truncated, info, account(info, reward)))
+        rewards, more = self.stack.step([r.lane for r in self.running], ts)
+        for i, (t, r, reward, extra) in enumerate(zip(ts, self.running, rewards, more)):
+            r.obs, r.info = t.next_obs, t.info | extra
+            r.rewards.append(reward)
+            r.extras.append(extras[i])
+            for k, v in extra["reward_terms"].items():
+                r.terms[k] = r.terms.get(k, 0.0) + v
+            if t.terminated or t.truncated:
+                final = np.array(r.info.get("credit", r.rewards), np.float64)
+                ended.append(Episode(r.extras, final, t.terminated, r.obs, r.info, r.env_return, r.terms))
+                self._reset(i)
+        return ended
+
+    def close(self) -> None:
+        """Closes the copies; ``env`` itself stays open."""
+        for env in self.envs[1:]:
+            env.close()
