@@ -167,7 +167,8 @@ class TextAgent:
         self.acting = np.random.default_rng(seed)
         self.steps = self.updates = self.invalid = 0
         self.stack_state: dict[str, Any] | None = None  # of a loaded checkpoint, for the next learn()
-        self.log, self._writer = log, None
+        self.log = log
+        self._writer: Any = None
 
     # -- acting ----------------------------------------------------------------------------------
     def reset(self, seed: int | None = None) -> None:
@@ -321,7 +322,8 @@ class TextAgent:
         gain = torch.minimum(ratio * adv, ratio.clamp(1 - s.clip, 1 + s.clip) * adv).mean()
         entropy = -(logp.exp() * logp).sum() / len(rows)
         fit = (value - floats(returns)).square().mean()
-        return -gain + s.value * fit - s.entropy * entropy
+        total: Tensor = -gain + s.value * fit - s.entropy * entropy
+        return total
 
     @torch.no_grad()
     def _advantages(self, e: Episode, rewards: Any, given: Any) -> tuple[Any, Any]:
@@ -356,9 +358,9 @@ class TextAgent:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.log))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self.log))
         for k, v in metrics.items():
-            self._writer.add_scalar(k, v, self.steps)  # type: ignore[attr-defined]
+            self._writer.add_scalar(k, v, self.steps)
 
     # -- checkpoints -----------------------------------------------------------------------------
     def save(self, path: str | Path) -> None:

@@ -97,11 +97,11 @@ def _flatten_space(space: Any) -> Box:
     return Box(-1, 0x10FFFF, (space.max_length,), np.int32)
 
 
-@flatten.register(Unicode)  # type: ignore[misc]  # gymnasium types the first argument as Space[T]
-def _flatten(space: Any, x: str) -> Any:
+@flatten.register(Unicode)
+def _flatten(space: Any, x: str) -> Any:  # type: ignore[misc]  # gymnasium wants Space[T] here
     return _codes(x, space.max_length)
 
 
-@unflatten.register(Unicode)  # type: ignore[misc]
-def _unflatten(space: Any, x: Any) -> str:
+@unflatten.register(Unicode)
+def _unflatten(space: Any, x: Any) -> str:  # type: ignore[misc]
     return _text(np.asarray(x, np.int32))
