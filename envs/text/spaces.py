@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing as mp
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,10 +80,29 @@ def _create(space: Any, n: int = 1, ctx: Any = mp) -> Any:
     return ctx.Array(np.dtype(np.int32).char, n * space.max_length)
 
 
+class _Texts(Sequence[str]):
+    """The texts in shared memory as they are now; a copy is a plain tuple.
+
+    AsyncVectorEnv reads shared memory once, at construction, and afterwards only copies what it got: right for arrays,
+    which are views, but the strings of ``gymnasium.spaces.Text`` stay those of the empty memory for ever.
+    """
+
+    def __init__(self, codes: np.ndarray[Any, np.dtype[np.int32]]) -> None:
+        self._codes = codes
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __getitem__(self, i: Any) -> Any:
+        return tuple(self)[i] if isinstance(i, slice) else _text(self._codes[i])
+
+    def __deepcopy__(self, memo: Any) -> tuple[str, ...]:
+        return tuple(self)
+
+
 @read_from_shared_memory.register(Unicode)
-def _read(space: Unicode, shared_memory: Any, n: int = 1) -> tuple[str, ...]:
-    data = np.frombuffer(shared_memory.get_obj(), np.int32).reshape((n, space.max_length))
-    return tuple(_text(row) for row in data)
+def _read(space: Unicode, shared_memory: Any, n: int = 1) -> Sequence[str]:
+    return _Texts(np.frombuffer(shared_memory.get_obj(), np.int32).reshape((n, space.max_length)))
 
 
 @write_to_shared_memory.register(Unicode)
