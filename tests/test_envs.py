@@ -123,7 +123,9 @@ for entry in T.entries():
 def hashes(ids, hashseed):
     env = os.environ | {"PYTHONHASHSEED": hashseed}
     script = str(Path(__file__).parent / "regenerate_transcripts.py")
-    done = subprocess.run([sys.executable, "-c", ROLLOUT, script, *ids], capture_output=True, text=True, env=env, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ROLLOUT, script, *ids], capture_output=True, text=True, env=env, check=True
+    )
     return done.stdout
 
 
@@ -138,7 +140,9 @@ def test_the_same_seed_gives_the_same_bytes_in_two_processes(family):
 def test_the_transcript_is_the_behaviour(entry):
     golden = T.path(entry)
     assert golden.exists(), f"no transcript: run python tests/regenerate_transcripts.py {entry.id}"
-    assert T.transcript(entry) == golden.read_text(), f"python tests/regenerate_transcripts.py {entry.id}, then read the diff"
+    assert T.transcript(entry) == golden.read_text(), (
+        f"python tests/regenerate_transcripts.py {entry.id}, then read the diff"
+    )
 
 
 @pytest.mark.parametrize("entry", PLAIN)

@@ -4,28 +4,52 @@ if __name__ != "milepost.wrappers":
     raise ImportError("import this folder as milepost.wrappers")
 
 from .combine import Clip, Conserve, Focus, Gate, Mix, Normalize, Scale
+from .episode.gra import GatedRewardAccumulation
+from .episode.score_delta_win import ScoreDeltaWin
+from .episode.spa import ProgressAttribution
+from .episode.uniform import Uniform
 from .facts import Facts
+from .group.grpo import Grpo
+from .group.rloo import Rloo
 from .hosts import shape
 from .shaper import MissingFact, Shaper, allow_import, catalog, load
 from .stack import Stack
+from .step.calm import SubgoalOptions
+from .step.count_bonus import CountBonus
+from .step.count_discount import EpisodicCountDiscount
+from .step.hop_progress import HopProgress
+from .step.potential import PotentialShaping
+from .step.score_delta import ScoreDelta
 from .types import Group, Level, Trajectory, Transition
 
 __all__ = [
     "Clip",
     "Conserve",
+    "CountBonus",
+    "EpisodicCountDiscount",
     "Facts",
     "Focus",
     "Gate",
+    "GatedRewardAccumulation",
     "Group",
+    "Grpo",
+    "HopProgress",
     "Level",
     "MissingFact",
     "Mix",
     "Normalize",
+    "PotentialShaping",
+    "ProgressAttribution",
+    "Rloo",
     "Scale",
+    "ScoreDelta",
+    "ScoreDeltaWin",
     "Shaper",
     "Stack",
+    "SubgoalOptions",
     "Trajectory",
     "Transition",
+    "Uniform",
     "allow_import",
     "catalog",
     "load",

@@ -1,13 +1,16 @@
-"""Score delta: pays each change of the environment's cumulative score.
+"""Change of the score as a dense reward, paid online.
 
-    r'_t = r_t + (s_t - s_{t-1}) / max_score
+    r'_t = r_t + (score_t - score_{t-1}) / max_score
 
-"A practitioner's guide to multi-turn agentic reinforcement learning" (arXiv 2510.01132), the dense reward of its text worlds
-(the branch of episodes that are not won, which is the one known online; the divisor of won episodes, the number of positive
-changes, is known only at the end: ``ScoreDeltaWin``). With a fixed divisor it is the difference of the potential
-``s / max_score`` at discount 1 whose terminal value is kept, so it is *not* policy-invariant.
+"A practitioner's guide to multi-turn agentic reinforcement learning" (arXiv 2510.01132), the dense reward of its TextWorld
+experiments on a lost episode; on a won one the authors' code divides by the number of positive changes, which is known at
+the end only: ``ScoreDeltaWin``. A score that goes up and down again pays nothing in sum: the episode is paid
+``(score_T - score_0) / max_score``.
 
-Invariance: none. It telescopes: the sum over an episode is (s_T - s_0) / max_score, so an oscillating score earns nothing.
+Invariance: none (a potential without discount whose terminal value is kept: it adds the final score to the return).
+
+Departures: the delta is added to the reward, where the paper pays it instead; ``[Scale(0.0), ScoreDelta()]`` is the paper's.
+An environment whose own reward is the change of the score needs no such layer.
 """
 
 from __future__ import annotations
@@ -23,34 +26,42 @@ from ..types import Transition
 
 @dataclass
 class ScoreDelta(Shaper):
-    """Pays each change of ``info[key]``, divided by a fixed number."""
+    """Adds each change of ``info[key]``, divided by the largest score there is.
+
+    The state is the last score, a float or ``(lanes,)`` float64. Columnar.
+
+    Raises:
+        ValueError: a fixed ``max_score`` that is not positive.
+        MissingFact: the environment does not publish the score or its maximum.
+    """
 
     key: str = "score"
-    """Info key of the cumulative score."""
-    max_key: str = "max_score"
-    """Info key of the largest score, read when ``max_score`` is None."""
-    max_score: float | None = None
-    """Fixed divisor; None: ``info[max_key]``."""
-    beta: float = 1.0
-    """Factor of the change."""
+    """Info key of the cumulative score, published at the reset and at every step."""
+    max_score: float | str | None = "max_score"
+    """Divisor: a number, an info key (a game whose maximum is 0 is not divided), or None for the raw change."""
     columnar = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_score is not None and self.max_score <= 0:
-            raise ValueError(f"score_delta: max_score is {self.max_score}, allowed is a number above 0")
+        if not isinstance(self.max_score, str) and self.max_score is not None and self.max_score <= 0:
+            raise ValueError(f"score_delta: max_score = {self.max_score}, allowed is a positive number, a key or None")
 
     @property
     def needs(self) -> Sequence[str]:  # type: ignore[override]
-        """The keys it reads."""
-        return (self.key,) if self.max_score is not None else (self.key, self.max_key)
+        """The score and, if it is read, its maximum."""
+        return (self.key, self.max_score) if isinstance(self.max_score, str) else (self.key,)
 
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
-        """The first score."""
+        """The score of the first state."""
         return number(info[self.key])
 
     def step(self, state: Any, t: Transition) -> tuple[Any, Any]:
         """Pays the change."""
         score = number(t.info[self.key])
-        largest = self.max_score if self.max_score is not None else number(t.info[self.max_key])
-        return t.reward + self.beta * (score - state) / largest, score
+        change = score - state
+        if isinstance(self.max_score, str):
+            most = number(t.info[self.max_score])
+            change = change / (most + (most == 0))
+        elif self.max_score is not None:
+            change = change / self.max_score
+        return t.reward + change, score
