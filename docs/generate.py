@@ -76,8 +76,8 @@ def methods() -> dict[str, str]:
         rows.append([f"[{cls.__name__}](methods/{name}.md)", folder(cls), claims(cls), doc.split("\n")[0]])
     toc = "```{toctree}\n:hidden:\n:glob:\n\nmethods/*\n```\n"
     pages["methods.md"] = (
-        "# Methods\n\nEach published method is one file of `wrappers/`; the folder says when it runs: at every **step**, at the end "
-        "of an **episode**, or over a **group** of episodes (advantages). The claims are checked, not believed "
+        "# Methods\n\nEach published method is one file of `wrappers/`; the folder says when it runs: at every "
+        "**step**, at the end of an **episode**, or over a **group** of episodes (advantages). The claims are checked, not believed "
         "(`milepost.wrappers.conformance`).\n\n"
         + table(["method", "runs at", "invariance", "in one line"], rows)
         + "\n\n"
@@ -107,7 +107,8 @@ def environment_pages() -> dict[str, str]:
             ids.append([f"`{e.id}`", json.dumps(e.kwargs) if e.kwargs else "-", layers, *numbers(e.id)])
             rows.append([f"[`{e.id}`]({page})", e.summary])
         pages[page] = (
-            f"# {cls.__name__}\n\n{inspect.getdoc(cls)}\n\n## Registered ids\n\nSuccess of the oracle, of uniformly random admissible actions "
+            f"# {cls.__name__}\n\n{inspect.getdoc(cls)}\n\n## Registered ids\n\n"
+            "Success of the oracle, of uniformly random admissible actions "
             "(200 episodes) and of doing nothing, as the tests record it.\n\n"
             + table(["id", "settings", "wrappers", "oracle", "random", "null"], ids)
             + "\n"

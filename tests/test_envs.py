@@ -179,7 +179,7 @@ def test_tasks_and_unknown_options(entry):
     first, info = env.reset(seed=0, options={"task": task})
     assert env.reset(seed=9, options={"task": task})[0] == first
     assert info["meta"]["task"].endswith(f"-{task}")
-    with pytest.raises(ValueError, match="a reset option is 'tsk'; allowed: 'task' .did you mean 'task'"):
+    with pytest.raises(ValueError, match=r"a reset option is 'tsk'; allowed: 'task' .did you mean 'task'"):
         env.reset(options={"tsk": 1})
     test = T.make(entry, split="test")
     assert not set(test.unwrapped.tasks()[:50]) & set(env.unwrapped.tasks()[:50])
@@ -253,7 +253,7 @@ def walk(entry, kind, mode):
         alone, info = single.reset(seed=7)
         for k in range(1, 2 * steps + 1):
             act = T.action(single, info, info["admissible_actions"][0])
-            obs, rewards, term, trunc, infos = vector.step(np.array([act] * n) if T.is_encoded(single) else (act,) * n)
+            obs, rewards, _, trunc, _ = vector.step(np.array([act] * n) if T.is_encoded(single) else (act,) * n)
             alone, reward, *_, info = single.step(act)
             assert rewards[0] == pytest.approx(reward)
             if k % steps == 0:
@@ -262,7 +262,7 @@ def walk(entry, kind, mode):
                 if mode == AutoresetMode.NEXT_STEP:
                     obs, *_ = vector.step(np.array([0] * n) if T.is_encoded(single) else ("",) * n)
                 elif mode == AutoresetMode.DISABLED:
-                    obs, infos = vector.reset(options={"reset_mask": np.ones(n, bool)})
+                    obs, _ = vector.reset(options={"reset_mask": np.ones(n, bool)})
             first = {key: v[0] for key, v in obs.items()} if isinstance(obs, dict) else obs[0]
             assert T.shown(first) == T.shown(alone)
     finally:

@@ -102,10 +102,10 @@ class ProgressAttribution(Shaper):
         """An estimator that credits nothing."""
         self._features: Callable[[Transition, int], Floats] = use(self.features)
         self.seed = int(rng.integers(2**31))
-        self.weights = np.zeros(self.dim)
+        self.weights: Floats = np.zeros(self.dim)
         self.network: dict[str, Any] = {}
         self.sums, self.totals = np.zeros((0, self.dim)), np.zeros(0)  # the window, summed over each episode
-        self.steps = list[Floats]()  # the window step by step, for the network
+        self.rows = list[Floats]()  # the window step by step, for the network
 
     def matrix(self, traj: Trajectory) -> Floats:
         """``(T, dim)`` features of the steps."""
@@ -140,12 +140,12 @@ class ProgressAttribution(Shaper):
         totals = np.array([t.rewards.sum() for t in trajs])
         self.totals = np.append(self.totals, totals)[-self.window :]
         if self.estimator == "torch":
-            self.steps = (self.steps + new)[-self.window :]
-            self.network, loss = self._net().fit(self.steps, self.totals, self.epochs)
+            self.rows = (self.rows + new)[-self.window :]
+            self.network, loss = self._net().fit(self.rows, self.totals, self.epochs)
             return {"loss": loss}
         self.sums = np.vstack([self.sums, *(x.sum(0)[None] for x in new)])[-self.window :]
         gram = self.sums.T @ self.sums + self.l2 * np.eye(self.dim)
-        self.weights = np.linalg.solve(gram, self.sums.T @ self.totals)
+        self.weights = np.asarray(np.linalg.solve(gram, self.sums.T @ self.totals), np.float64)
         return {"loss": float(np.mean((self.sums @ self.weights - self.totals) ** 2))}
 
     def _net(self) -> Any:

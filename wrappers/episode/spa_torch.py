@@ -44,7 +44,7 @@ class Estimator:
             total = torch.zeros(len(episodes), device=self.device).index_add(0, owner, self.net(x).squeeze(1))
             error = (total - want).square().mean()
             self.optimizer.zero_grad()
-            error.backward()
+            error.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             loss = float(error.detach())
         return {k: v.detach().cpu().numpy() for k, v in self.net.state_dict().items()}, loss
