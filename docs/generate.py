@@ -77,8 +77,8 @@ def methods() -> dict[str, str]:
     toc = "```{toctree}\n:hidden:\n:glob:\n\nmethods/*\n```\n"
     pages["methods.md"] = (
         "# Methods\n\nEach published method is one file of `wrappers/`; the folder says when it runs: at every "
-        "**step**, at the end of an **episode**, or over a **group** of episodes (advantages). The claims are checked, not believed "
-        "(`milepost.wrappers.conformance`).\n\n"
+        "**step**, at the end of an **episode**, or over a **group** of episodes (advantages). The claims are checked, "
+        "not believed (`milepost.wrappers.conformance`).\n\n"
         + table(["method", "runs at", "invariance", "in one line"], rows)
         + "\n\n"
         + toc

@@ -248,7 +248,7 @@ def walk(entry, kind, mode):
             entry.id, n, kind, {"autoreset_mode": mode}, None, max_steps=steps, disable_env_checker=True
         )
     try:
-        obs, infos = vector.reset(seed=7)
+        obs, _ = vector.reset(seed=7)
         single = T.make(entry, max_steps=steps)
         alone, info = single.reset(seed=7)
         for k in range(1, 2 * steps + 1):

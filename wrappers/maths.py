@@ -76,9 +76,8 @@ def zscore(x: Floats, ddof: int = 0, eps: float = 1e-6, axis: int | None = None)
     """``(x - mean) / (std + eps)`` over the numbers present (NaN = absent); one number alone gives 0."""
     n = np.sum(~np.isnan(x), axis=axis, keepdims=True)
     c = x - np.nansum(x, axis=axis, keepdims=True) / np.maximum(n, 1)
-    low, high = (
-        f(np.where(np.isnan(x), e, x), axis=axis, keepdims=True) for f, e in ((np.min, np.inf), (np.max, -np.inf))
-    )
+    low = np.min(np.where(np.isnan(x), np.inf, x), axis=axis, keepdims=True, initial=np.inf)
+    high = np.max(np.where(np.isnan(x), -np.inf, x), axis=axis, keepdims=True, initial=-np.inf)
     c = np.where(high > low, c, c * 0.0)  # all equal: no rounding error is blown up by a small eps
     std = np.sqrt(np.nansum(c**2, axis=axis, keepdims=True) / np.maximum(n - ddof, 1))
     return np.asarray(c / np.where(std + eps > 0, std + eps, 1.0), np.float64)
@@ -92,7 +91,7 @@ def center(x: Floats, axis: int | None = None) -> Floats:
 def rloo(x: Floats) -> Floats:
     """``x`` minus the mean of the others (0 for one number alone)."""
     n = x.size
-    return (x - x.mean()) * (n / (n - 1)) if n > 1 else np.zeros_like(x)
+    return np.asarray((x - x.mean()) * (n / (n - 1)), np.float64) if n > 1 else np.zeros_like(x)
 
 
 def togo(x: Floats, gamma: float = 1.0) -> Floats:

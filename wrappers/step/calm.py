@@ -1,123 +1,187 @@
-"""CALM: sub-goals as options whose termination pays.
+r"""Sub-goals reached pay a bonus, each once an episode.
 
-    r'_t = r_t + beta sum_g w_g b_g(o_t, a_t, o_{t+1}) latch_g
+    r'_t = r_t + beta * sum_g w_g * 1[g holds after step t, and for the first time in this episode]
 
-"Assessing the zero-shot capabilities of LLMs for action evaluation in RL" (arXiv 2409.12798): an option ends when its sub-goal
-``b_g`` is reached, and its end is rewarded. Here the verdicts are facts of the environment or predicates; judges arrive with
-the scorers. The paper's text pays for any sub-goal at once; ``once`` (each sub-goal once an episode) and the weights are ours,
-so that a sub-goal which can be undone cannot be farmed. Keep ``beta`` times the number of sub-goals below the reward of
-success, so that sub-goals cannot outweigh it.
+CALM, "Assessing the zero-shot capabilities of LLMs for action evaluation in RL" (arXiv 2409.12798), sec. 3: an option ends
+when its sub-goal is judged reached, and that is rewarded. There a language model judges the transition; here the truth comes
+from the ``subgoals`` fact, from predicates of the transition, or from a table of judgements made before.
 
-``table`` is the authors' offline reward: counts of how often each sub-goal was named, normalised (c - min) / (max - min),
-are the weights. Their code divides by zero when all counts are equal; here equal counts are all worth 1.
+Modes. ``table``: the authors' offline table, counts c of judgements by (observation, action), paid
+``(c - c_min) / (c_max - c_min)``, unknown keys 0. ``potential``: phi = beta * sum of the weights reached so far, paid
+``gamma phi' - phi`` with phi = 0 at termination and kept at truncation (Ng, Harada and Russell 1999). ``ordered``: a sub-goal
+counts only after all those before it.
 
-``potential``: Phi = beta sum of the latched weights, paid as gamma Phi' - Phi with Phi = 0 at termination. Invariance: none
-in the plain mode; with ``potential`` policy-invariant for policies that see observation and latches.
+Invariance: ``potential`` is policy-invariant on the state that includes what has been reached; the plain bonus is not. Keep
+``beta * sum w`` below the reward of success, or an agent may be content with the sub-goals; ``cap`` enforces a limit.
+
+Departures: the paper pays 1 for any flagged sub-goal, at every flagged step, in its offline form also for each repetition of
+a table entry; here weights, and ``once`` (False is the paper's). A sub-goal that holds at the reset already is not paid.
+Equal counts in a table divide by zero in the authors' code; here they are worth 1 each (0 if all are 0). A predicate that
+answers None ("cannot say") pays nothing and is counted; one that raises stops the run, with its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..shaper import Shaper, use
+from ..maths import fingerprint, unless
+from ..shaper import Shaper, nearest, use
 from ..types import Transition
 
-State = tuple[frozenset[str], float, float]  # latched sub-goals, their potential, what was paid so far
+Predicate = Callable[[Transition], "bool | None"]
+
+
+def table_key(t: Transition) -> str:
+    """The default key of a table: observation and action as text where they are text, else as a fingerprint."""
+    obs = t.obs if isinstance(t.obs, str) else fingerprint(t.obs)
+    action = t.action if isinstance(t.action, (str, int)) else fingerprint(t.action)
+    return f"{obs}\n{action}"
 
 
 @dataclass
 class SubgoalOptions(Shaper):
-    """Pays each sub-goal that is newly reached. One that holds at the reset is never paid."""
+    """Pays sub-goals when they are reached.
+
+    The state is ``(names reached, bonus paid so far or potential)``.
+
+    Raises:
+        ValueError: settings outside their range or that exclude each other, or a weight of an unknown sub-goal.
+        RuntimeError: a predicate failed; names it.
+        MissingFact: the environment does not publish ``key`` (and no predicates and no table are given).
+    """
 
     beta: float = 0.5
-    """Reward of a sub-goal of weight 1."""
+    """Bonus of a sub-goal of weight 1."""
     key: str = "subgoals"
-    """Info key of ``{sub-goal: bool}``, read when there are no ``predicates``."""
+    """Info key of the truth, ``dict[str, bool]``, used when neither predicates nor a table are given."""
     predicates: dict[str, Any] = field(default_factory=dict)
-    """Sub-goal to a function of the transition (or ``"module:function"``) that gives a bool; None counts as no."""
+    """Sub-goal to a predicate of the Transition (or ``"module:function"``); at the reset its ``obs`` and ``action`` are None."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Sub-goal to weight; others weigh 1."""
-    table: dict[str, float] = field(default_factory=dict)
-    """Sub-goal to count: the authors' offline table; sub-goals that it lacks are worth 0."""
+    """Weight of a sub-goal, 0 or more; 1 where none is given."""
     once: bool = True
-    """Each sub-goal pays once an episode; otherwise whenever it turns from false to true."""
+    """Each sub-goal pays once an episode; False: at every step at which it holds."""
     ordered: bool = False
-    """A sub-goal counts only when all that stand before it are latched."""
+    """A sub-goal counts only after all before it, in the order of the fact or of ``predicates``."""
     potential: bool = False
-    """Pay the latched weights as a potential."""
+    """Pay the discounted change of what has been reached instead of a bonus."""
     gamma: float = 0.99
-    """Discount of the potential."""
+    """Discount of the agent, for ``potential``."""
+    table: dict[str, float] = field(default_factory=dict)
+    """Counts of judgements by key; used instead of sub-goals."""
+    table_key: str | Callable[[Transition], str] = "milepost.wrappers.step.calm:table_key"
+    """Key of a transition in the table; a function or ``"module:function"``."""
     cap: float | None = None
-    """Most that an episode can be paid; None: no limit."""
+    """Most that an episode can earn (or the largest potential)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.table and self.weights:
-            raise ValueError("subgoal_options: give either weights or table")
-        if self.potential and (not self.once or self.cap is not None):
-            raise ValueError("subgoal_options: potential mode latches (once=True) and has no cap")
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"subgoal_options: gamma is {self.gamma}, allowed is 0 to 1")
+        if self.beta < 0:
+            raise ValueError(f"subgoal_options: beta = {self.beta}, allowed is 0 or more")
         if self.cap is not None and self.cap < 0:
-            raise ValueError(f"subgoal_options: cap is {self.cap}, allowed is None or a number from 0")
+            raise ValueError(f"subgoal_options: cap = {self.cap}, allowed is 0 or more, or None")
+        if not 0.0 <= self.gamma <= 1.0:
+            raise ValueError(f"subgoal_options: gamma = {self.gamma}, allowed is 0 to 1")
+        if any(v < 0 for v in (*self.weights.values(), *self.table.values())):
+            raise ValueError("subgoal_options: weights and counts are 0 or more")
+        if not self.once and (self.potential or self.ordered):
+            raise ValueError(
+                "subgoal_options: potential and ordered go by what has been reached, so they need once=True"
+            )
+        if self.table and (self.predicates or self.weights or self.ordered):
+            raise ValueError(
+                "subgoal_options: a table takes the place of predicates, weights and order: give one or the other"
+            )
+        if self.predicates:
+            self._check_weights(self.predicates)
+
+    @property
+    def policy_invariant(self) -> bool:  # type: ignore[override]
+        """In potential mode, on the state that includes what has been reached."""
+        return self.potential
 
     @property
     def needs(self) -> Sequence[str]:  # type: ignore[override]
-        """The key of the verdicts, if there are no predicates."""
-        return () if self.predicates else (self.key,)
+        """The fact, where it is what is read."""
+        return () if self.predicates or self.table else (self.key,)
 
     def setup(self, rng: np.random.Generator) -> None:
-        """Resolves predicates and weights."""
-        self._predicates: dict[str, Callable[[Transition], Any]] = {g: use(f) for g, f in self.predicates.items()}
-        self._worth: Mapping[str, float] = self.weights
-        self._other = 1.0
+        """Looks the predicates up and normalises the table; ``_stats`` counts predicates that cannot say."""
+        self._stats: Counter[str] = Counter()
+        self._tests: dict[str, Predicate] = {n: use(p) for n, p in self.predicates.items()}
+        self._key = use(self.table_key)
+        for name, f in (self._tests | {"table_key": self._key}).items():
+            if not callable(f):
+                raise ValueError(f"subgoal_options: {name!r} is {f!r}, a function of the Transition is expected")
+        self._worth: dict[str, float] = dict(self.weights)
         if self.table:
             low, high = min(self.table.values()), max(self.table.values())
-            self._worth = {g: (c - low) / (high - low) if high > low else 1.0 for g, c in self.table.items()}
-            self._other = 0.0
+            self._worth = {k: (c - low) / (high - low) if high > low else float(c > 0) for k, c in self.table.items()}
 
-    def reached(self, t: Transition) -> list[str]:
-        """The sub-goals that hold after this step, in order."""
-        if not self._predicates:
-            return [g for g, yes in t.info[self.key].items() if yes]
-        return [g for g, f in self._predicates.items() if f(t)]
+    def init(self, obs: Any, info: dict[str, Any]) -> Any:
+        """What holds already counts as reached, unpaid."""
+        if self.table:
+            return frozenset(), 0.0
+        if not self.predicates:
+            self._check_weights(info[self.key])
+        start = Transition(None, None, 0.0, obs, False, False, info, {})
+        reached = frozenset(self._new(start, frozenset()))
+        return reached, self._worthy(reached) if self.potential else 0.0
 
-    def init(self, obs: Any, info: dict[str, Any]) -> State:
-        """What holds already is latched without pay."""
-        t = Transition(None, None, 0.0, obs, False, False, info, {})
-        held = frozenset() if self._predicates else frozenset(self.reached(t))
-        return held, self.phi(held), 0.0
-
-    def phi(self, latched: frozenset[str]) -> float:
-        """Potential of a set of latched sub-goals."""
-        return self.beta * sum(self._worth.get(g, self._other) for g in sorted(latched)) if self.potential else 0.0
-
-    def step(self, state: State, t: Transition) -> tuple[Any, State]:
-        """Latches what is new and pays it."""
-        latched, phi, paid = state
-        now = self.reached(t)
-        if self.ordered:
-            now = self._in_order(latched, now, t)
-        new = [g for g in now if g not in latched]
-        held = latched | frozenset(now) if self.once else frozenset(now)
+    def step(self, state: Any, t: Transition) -> tuple[Any, Any]:
+        """Pays what this step reached."""
+        reached, paid = state
+        new = self._new(t, reached if self.once else frozenset())
+        reached = reached | frozenset(new)
         if self.potential:
-            after = 0.0 if t.terminated else self.phi(held)
-            return t.reward + (self.gamma * after - phi), (held, after, paid)
-        pay = self.beta * sum(self._worth.get(g, self._other) for g in new)
+            phi = unless(t.terminated, self._worthy(reached))
+            return t.reward + (self.gamma * phi - paid), (reached, phi)
+        pay = self.beta * sum(self._weight(n) for n in new)
         if self.cap is not None:
             pay = min(pay, self.cap - paid)
-        return t.reward + pay, (held, phi, paid + pay)
+        return t.reward + pay, (reached, paid + pay)
 
-    def _in_order(self, latched: frozenset[str], now: list[str], t: Transition) -> list[str]:
-        names = list(self._predicates or t.info[self.key])
-        out = []
-        for g in names:
-            if g in now:
-                out.append(g)
-            elif g not in latched:
+    def _new(self, t: Transition, reached: frozenset[str]) -> list[str]:
+        """Sub-goals that hold and are not in ``reached``, in order."""
+        if self.table:
+            key = self._key(t)
+            return [key] if key in self.table and key not in reached else []
+        new: list[str] = []
+        for name, holds in self._truth(t):
+            if name in reached:
+                continue
+            if holds:
+                new.append(name)
+            elif self.ordered:
                 break
-        return out
+        return new
+
+    def _truth(self, t: Transition) -> Iterable[tuple[str, bool]]:
+        if not self._tests:
+            yield from t.info[self.key].items()
+        for name, test in self._tests.items():
+            try:
+                said = test(t)
+            except Exception as e:
+                when = "the reset, where obs and action are None" if t.action is None else f"action {t.action!r}"
+                raise RuntimeError(f"subgoal_options: the predicate of {name!r} failed at {when}: {e!r}") from e
+            if said is None:
+                self._stats[f"{name}: no answer"] += 1
+            yield name, bool(said)
+
+    def _weight(self, name: str) -> float:
+        return self._worth.get(name, 1.0)
+
+    def _worthy(self, reached: Iterable[str]) -> float:
+        """The potential of what has been reached; sorted, so that no order of a set shows in the last bit."""
+        phi = self.beta * sum(self._weight(n) for n in sorted(reached))
+        return phi if self.cap is None else min(phi, self.cap)
+
+    def _check_weights(self, known: Mapping[str, Any]) -> None:
+        for name in self.weights:
+            if name not in known:
+                raise ValueError(f"subgoal_options: weights names {name!r}, which is no sub-goal{nearest(name, known)}")

@@ -1,136 +1,183 @@
-r"""Hop progress: policy-invariant shaping on a progress value that is fused from several views.
+r"""Progress by hops between two observations, seen from several sides, as a potential.
 
-    H(p, q) = (q - p) / (1 - p) if q >= p else (q - p) / p            (hop, in [-1, 1]; 0 where nothing is left)
-    Phi_I = Phi_{t-1} + dPhi,  dPhi = (1 - Phi_{t-1}) H if H >= 0 else Phi_{t-1} H      (incremental view)
-    Phi_F = H(s_0, s_t),  Phi_B = 1 + H(s_goal, s_t)                                   (forward and backward views)
-    Phi_t = mean of the views; with ``alpha``: Phi_{t-1} + w / 2 (m - Phi_{t-1} + dPhi),
-            m = (Phi_F + Phi_B) / 2,  w = exp(-alpha ((Phi_B - Phi_F) / (m + eps))^2)
-    r'_t = r_t + bonus 1[Phi_{t+1} >= 1 - delta] + gamma Phi_{t+1} - Phi_t
+    H(p, q) = (phi_q - phi_p) / (1 - phi_p)  if phi_q >= phi_p  else  (phi_q - phi_p) / phi_p          in [-1, 1]
+    phi after a hop:  phi + (1 - phi) H  if H >= 0  else  phi + phi H                                   in [0, 1]
+    views:  incremental from phi_{t-1} by H(s_{t-1}, s_t),  forward from phi_0 by H(s_0, s_t),  backward from 1 by H(goal, s_t)
+    phi_t = mean of the views, or, with consistency alpha, m = (phi_F + phi_B) / 2, d = |phi_B - phi_F| / (m + 1e-8),
+            w = exp(-alpha d^2):    phi_t = phi_{t-1} + (w / 2) (m - phi_{t-1} + phi_I - phi_{t-1})
+    r'_t = r_t + gamma phi_{t+1} - phi_t + bonus 1[phi_{t+1} >= success_at, the first time]
 
-Robo-Dopamine (arXiv 2512.23703). ``hop`` is the pair judge ``(before, after) -> [-1, 1]`` of the paper; without it the
-progress fact stands in and all views agree. Departures: the potential is 0 at termination and kept at truncation (the
-paper's formula leaves gamma^T Phi(s_T); ``terminal_zero=False`` is that), and the success bonus is 0 by default.
+Robo-Dopamine (arXiv 2512.23703), sec. 3: hop labels, three-view fusion, consistency-aware update, policy-invariant shaping. Paying
+``phi' - phi`` without the discount is the paper's "semantic trap": the discounted return then grows with every step spent
+at high progress.
 
-Invariance: policy-invariant without a judge and bonus and with ``terminal_zero``; with a judge the incremental view depends on
-the path.
+Invariance: the potential part is policy-invariant when phi is a function of the state and 0 at termination. That holds with
+the progress fact (the three views then agree) and with a scorer without the incremental view and without consistency. The
+property ``policy_invariant`` says so for the settings given; the success bonus ends it.
+
+Departures: phi at termination is 0 (the paper keeps it, ``terminal_potential=None``; ``gamma^T phi_T`` then stays in the
+return), kept at truncation. The success bonus is off (an environment pays its own success) and, where on, is paid once an
+episode: the paper's indicator pays at every step spent above the mark. Forward and backward views go through the hop's
+reconstruction, which equals the paper's ``H(s_0, s_t)`` and ``1 + H(goal, s_t)`` where these lie in [0, 1] and ``phi_0`` is 0, and
+cuts them there. A scorer without an answer (None) leaves its view out; with none left phi stays where it was (the
+authors' code also reads a parse failure as "no change").
 """
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from ..maths import clip, number, unless
 from ..shaper import Shaper, use
 from ..types import Transition
 
-EPS = 1e-8
-VIEWS = ("incremental", "forward", "backward")
+View = Literal["incremental", "forward", "backward"]
+Hop = Callable[[Any, Any, Any, Any], "float | None"]
 
 
-def hop(p: float, q: float) -> float:
-    """Relative progress from ``p`` to ``q``, both in [0, 1]."""
-    if q >= p:
-        return (q - p) / (1 - p) if p < 1 else 0.0
-    return (q - p) / p
+def hop(p: Any, q: Any) -> Any:
+    """The label ``H`` of a hop from progress ``p`` to ``q``, floats or arrays in [0, 1]; 0 where nothing can change."""
+    up = q >= p
+    whole = up * (1 - p) + (1 - up) * p
+    return (q - p) / (whole + (whole == 0))
 
 
-def reconstruct(p: float, h: float) -> float:
-    """The progress after a hop ``h`` from ``p``: the inverse of ``hop``, in [0, 1]."""
-    return p + ((1 - p) * h if h >= 0 else p * h)
+def advance(phi: Any, h: Any) -> Any:
+    """Progress after the hop ``h`` in [-1, 1] from ``phi`` in [0, 1]; the inverse of ``hop`` in its second argument."""
+    return phi + h * ((h >= 0) * (1 - phi) + (h < 0) * phi)
+
+
+def trust(forward: Any, backward: Any, alpha: float) -> Any:
+    """``w = exp(-alpha d^2)`` with ``d = |B - F| / ((F + B) / 2 + 1e-8)``: how far two views agree."""
+    apart = abs(backward - forward) / ((forward + backward) / 2 + 1e-8)
+    return number(np.exp(-alpha * apart**2))
 
 
 @dataclass
 class HopProgress(Shaper):
-    """Potential-based shaping on fused progress."""
+    """Shapes by the discounted change of a progress that is put together from hops.
+
+    The state is ``(phi, potential paid, evidence before, evidence at the start, goal, bonus paid)``; evidence is the progress
+    fact or the observation. Columnar with the fact.
+
+    Raises:
+        ValueError: a setting outside its range, no view, or a backward view of a scorer without a goal.
+        MissingFact: the environment does not publish ``key`` or ``goal``.
+    """
 
     key: str = "progress"
-    """Info key of the progress in [0, 1], used without a judge."""
-    judge: Any = ""
-    """``"module:function"`` or a function ``(before, after) -> hop`` of observations; None means no change."""
-    goal: Any = None
-    """Observation of the goal, for the judge's backward view."""
-    views: tuple[str, ...] = VIEWS
-    """Which views are averaged."""
-    alpha: float | None = None
-    """Strength of the consistency weight; None: plain mean."""
+    """Info key of the progress in [0, 1], used when no scorer is given."""
+    scorer: str | Hop = ""
+    """``hop(before, after, start, goal)`` of four observations, in [-1, 1] or None; a function or ``"module:function"``."""
+    goal: str = ""
+    """Key of the reset info with the goal observation, for a scorer."""
+    views: tuple[View, ...] = ("incremental", "forward", "backward")
+    """Which views are fused."""
+    consistency: float | None = None
+    """alpha of the consistency weight (needs all three views); None: the plain mean."""
     gamma: float = 0.99
-    """The agent's discount."""
-    bonus: float = 0.0
-    """Paid at every step whose progress is at least ``1 - delta``."""
-    delta: float = 0.05
-    """Width of the success band."""
-    terminal_zero: bool = True
-    """The potential of a terminal state is 0."""
+    """Discount of the agent."""
+    success_bonus: float = 0.0
+    """Paid once an episode when phi reaches ``success_at``; the paper's is 1."""
+    success_at: float = 0.95
+    """Progress that counts as success."""
+    terminal_potential: float | None = 0.0
+    """Potential of a terminal state; None keeps phi there, as the paper does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        unknown = [v for v in self.views if v not in VIEWS]
-        if unknown or not self.views:
-            raise ValueError(f"hop_progress: views are {self.views}, allowed are {', '.join(VIEWS)}")
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"hop_progress: gamma is {self.gamma}, allowed is 0 to 1")
-        if self.judge and "backward" in self.views and self.goal is None:
+        if not 0.0 <= self.gamma <= 1.0:
+            raise ValueError(f"hop_progress: gamma = {self.gamma}, allowed is 0 to 1")
+        if not self.views or len(set(self.views)) != len(self.views):
             raise ValueError(
-                "hop_progress: the backward view of a judge needs the goal: set goal, or leave the view out"
+                f"hop_progress: views = {self.views}, allowed is one or more of incremental, forward, backward"
             )
-        if self.alpha is not None and set(self.views) != set(VIEWS):
-            raise ValueError("hop_progress: the consistency weight compares all three views")
-
-    @property
-    def needs(self) -> Sequence[str]:  # type: ignore[override]
-        """The progress fact, without a judge."""
-        return () if self.judge else (self.key,)
+        if self.consistency is not None and (self.consistency < 0 or len(self.views) != 3):
+            raise ValueError(
+                "hop_progress: consistency is 0 or more and needs the incremental, forward and backward views"
+            )
+        if self.scorer and "backward" in self.views and not self.goal:
+            raise ValueError(
+                "hop_progress: the backward view of a scorer needs goal, the info key of the goal observation"
+            )
+        if self.success_bonus < 0 or not 0.0 < self.success_at <= 1.0:
+            raise ValueError("hop_progress: success_bonus is 0 or more and success_at in (0, 1]")
 
     @property
     def policy_invariant(self) -> bool:  # type: ignore[override]
-        """Where only a state's potential is paid."""
-        return not self.judge and self.bonus == 0 and self.terminal_zero and self.alpha is None
+        """Only the potential part, 0 at termination, of a potential that the path cannot change."""
+        of_state = not self.scorer or ("incremental" not in self.views and self.consistency is None)
+        return of_state and self.terminal_potential == 0 and self.success_bonus == 0
+
+    @property
+    def columnar(self) -> bool:  # type: ignore[override]
+        """The fact comes as an array, a scorer sees one pair."""
+        return not self.scorer
+
+    @property
+    def needs(self) -> Sequence[str]:  # type: ignore[override]
+        """The fact, or the scorer's goal."""
+        if not self.scorer:
+            return (self.key,)
+        return (self.goal,) if self.goal else ()
 
     def setup(self, rng: np.random.Generator) -> None:
-        """Resolves the judge."""
-        self._judge: Callable[[Any, Any], float | None] | None = use(self.judge) if self.judge else None
-
-    def asked(self, before: Any, after: Any) -> float:
-        """The judge's hop, clipped to [-1, 1]; no answer is no change, as in the authors' code."""
-        assert self._judge is not None
-        said = self._judge(before, after)
-        return 0.0 if said is None else min(max(float(said), -1.0), 1.0)
+        """Looks the scorer up; ``_stats`` counts its silences."""
+        self._hop = use(self.scorer) if self.scorer else None
+        if self._hop is not None and not callable(self._hop):
+            raise ValueError(f"hop_progress: scorer is {self._hop!r}, a function of four observations is expected")
+        self._stats: Counter[str] = Counter()
 
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
-        """Potential of the first state, and that state."""
-        return (0.0 if self._judge else float(info[self.key])), obs
-
-    def fused(self, last: float, start: Any, t: Transition) -> float:
-        """Potential after this step."""
-        if self._judge is None:
-            now = float(t.info[self.key])
-            if self.alpha is None:  # all views agree
-                return now
-            step, forward, backward = now - last, now, now
-        else:
-            step = reconstruct(last, self.asked(t.obs, t.next_obs)) - last
-            forward = self.asked(start, t.next_obs) if "forward" in self.views else 0.0
-            backward = 1 + self.asked(self.goal, t.next_obs) if "backward" in self.views else 0.0
-        if self.alpha is not None:
-            return consistent(last, step, forward, backward, self.alpha)
-        seen = {"incremental": last + step, "forward": forward, "backward": backward}
-        return min(max(sum(seen[v] for v in self.views) / len(self.views), 0.0), 1.0)
+        """A scorer starts at 0, the fact where it stands."""
+        if self._hop is not None:
+            return 0.0, 0.0, obs, obs, info[self.goal] if self.goal else None, False
+        phi = clip(number(info[self.key]), 0.0, 1.0)
+        return phi, phi, phi, phi, 1.0, False
 
     def step(self, state: Any, t: Transition) -> tuple[Any, Any]:
-        """Pays the rise of the potential, and the bonus."""
-        last, start = state
-        phi = self.fused(last, start, t)
-        pay = self.bonus if phi >= 1 - self.delta else 0.0
-        kept = 0.0 if t.terminated and self.terminal_zero else phi
-        return t.reward + (pay + self.gamma * kept - last), (phi, start)
+        """Fuses the views into the new progress and pays its discounted change."""
+        phi, held, before, start, goal, paid = state
+        seen = t.next_obs if self._hop is not None else clip(number(t.info[self.key]), 0.0, 1.0)
+        start_phi = 0.0 if self._hop is not None else start
+        view: dict[str, Any] = {}
+        for name in self.views:
+            base, origin = {"incremental": (phi, before), "forward": (start_phi, start), "backward": (1.0, goal)}[name]
+            h = hop(origin, seen) if self._hop is None else self._ask(origin, seen, start, goal)
+            if h is not None:
+                view[name] = advance(base, h)
+        new = self._fuse(phi, view)
+        potential = (
+            new
+            if self.terminal_potential is None
+            else unless(t.terminated, new) + t.terminated * self.terminal_potential
+        )
+        reached = new >= self.success_at
+        bonus = self.success_bonus * (reached & (1 - paid)) if self.success_bonus else 0.0
+        reward = t.reward + (self.gamma * potential - held) + bonus
+        return reward, (new, potential, seen, start, goal, paid | reached)
 
+    def _ask(self, origin: Any, seen: Any, start: Any, goal: Any) -> float | None:
+        assert self._hop is not None
+        h = self._hop(origin, seen, start, goal)
+        if h is None:
+            self._stats["no answer"] += 1
+            return None
+        h = float(h)
+        if h != h:
+            raise ValueError("hop_progress: the scorer answered NaN; a number in [-1, 1] or None is expected")
+        return float(clip(h, -1.0, 1.0))
 
-def consistent(last: float, step: float, forward: float, backward: float, alpha: float) -> float:
-    """The update weighted by how well forward and backward views agree."""
-    mean = (forward + backward) / 2
-    gap = abs(backward - forward) / (mean + EPS)
-    return last + math.exp(-alpha * gap**2) / 2 * (mean - last + step)
+    def _fuse(self, phi: Any, view: dict[str, Any]) -> Any:
+        if self.consistency is None:
+            return sum(view.values()) / len(view) if view else phi
+        if len(view) < 3:
+            return phi
+        forward, backward = view["forward"], view["backward"]
+        w = trust(forward, backward, self.consistency)
+        return phi + w / 2 * ((forward + backward) / 2 - phi + view["incremental"] - phi)

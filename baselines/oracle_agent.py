@@ -1,0 +1,30 @@
+"""The scripted expert: asks the environment for the next action of a plan that solves the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+
+class OracleAgent:
+    """Plays ``env.oracle()``. It must act in the environment that it was made for.
+
+    Args:
+        env: an environment with ``oracle()``, wrapped or not.
+
+    Raises:
+        ValueError: the environment has no oracle.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        if not env.has_wrapper_attr("oracle"):
+            raise ValueError(f"{env.unwrapped.spec.id if env.unwrapped.spec else env} has no oracle")
+        self._next = env.get_wrapper_attr("oracle")
+
+    def act(self, obs: Any, info: dict[str, Any]) -> Any:
+        """The next command of the plan; on the encoded face its index."""
+        command = self._next()
+        if isinstance(obs, dict) and "action_mask" in obs:
+            return sorted(info["admissible_actions"]).index(command)
+        return command
