@@ -42,7 +42,7 @@ def save_checkpoint(path: str | Path, kind: str, state: dict[str, Any]) -> None:
     """Writes ``state`` with the versions it was made by; a crash leaves the old file whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    versions = {"torch": torch.__version__, "gymnasium": gymnasium.__version__, "numpy": np.__version__}
+    versions = {"torch": str(torch.__version__), "gymnasium": gymnasium.__version__, "numpy": np.__version__}
     part = path.with_suffix(path.suffix + ".part")
     torch.save({"kind": kind, "versions": versions, "state": _plain(state)}, part)
     os.replace(part, path)

@@ -1,0 +1,190 @@
+"""The text agent: it learns, resumes exactly, trains on credit, and makes no tensor without a device."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import milepost  # noqa: F401
+from milepost import shape
+from milepost.baselines.agent import check_agent, make_agent
+from milepost.baselines.evaluate import evaluate
+from milepost.wrappers import (
+    CountBonus,
+    GatedRewardAccumulation,
+    PotentialShaping,
+    ProgressAttribution,
+    Shaper,
+    Uniform,
+)
+
+torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+from milepost.baselines.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from milepost.baselines.lanes import Lanes  # noqa: E402
+from milepost.baselines.text_agent import TextAgent  # noqa: E402
+
+EASY = "milepost/Quest-easy-v0"
+SMALL = {"batch_steps": 128, "lanes": 4, "minibatch": 64, "epochs": 2}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def weights(agent):
+    return np.concatenate([p.detach().numpy().ravel() for p in agent.policy.parameters()])
+
+
+def test_it_learns_quest_and_carries_over_to_unseen_worlds():
+    agent = TextAgent(seed=1)
+    env = shape(gym.make(EASY), [PotentialShaping(key="progress")])
+    before = evaluate(agent, gym.make(EASY, split="test"), 50, seed=3).success
+    agent.learn(env, 7000)
+    after = evaluate(agent, gym.make(EASY, split="test"), 50, seed=3)
+    assert before < 0.4 and after.success >= 0.8 and after.invalid == 0
+
+
+@pytest.mark.parametrize(
+    "layers", [[], [CountBonus(0.01), ProgressAttribution()], [PotentialShaping(key="progress"), Uniform()]]
+)
+def test_a_saved_agent_goes_on_exactly_as_if_it_had_never_stopped(tmp_path, layers):
+    straight = TextAgent(seed=2, **SMALL)
+    env = shape(gym.make(EASY), layers)
+    straight.learn(env, 300)
+    straight.save(tmp_path / "agent.pt")
+    resumed = TextAgent.load(tmp_path / "agent.pt")
+    assert np.array_equal(weights(straight), weights(resumed))
+    a = straight.learn(env, 300)
+    b = resumed.learn(shape(gym.make(EASY), layers), 300)
+    assert a == b and np.array_equal(weights(straight), weights(resumed))
+    obs, info = env.reset(seed=0)
+    for agent in (straight, resumed):
+        agent.reset(5)
+    assert [straight.act(obs, info) for _ in range(5)] == [resumed.act(obs, info) for _ in range(5)]
+
+
+def test_a_checkpoint_of_another_kind_or_none_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="there is no checkpoint"):
+        TextAgent.load(tmp_path / "none.pt")
+    (tmp_path / "bad.pt").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match="is no checkpoint of milepost"):
+        TextAgent.load(tmp_path / "bad.pt")
+    save_checkpoint(tmp_path / "other.pt", "other", {"x": np.arange(3.0), "y": (1, "a")})
+    with pytest.raises(ValueError, match="is a checkpoint of other, not of text"):
+        TextAgent.load(tmp_path / "other.pt")
+    back = load_checkpoint(tmp_path / "other.pt", "other")
+    assert back["x"].tolist() == [0.0, 1.0, 2.0] and back["y"] == (1, "a")
+
+
+def test_an_agent_keeps_the_contract():
+    check_agent(make_agent("text", gym.make(EASY), seed=0), gym.make(EASY))
+    check_agent(make_agent("random", gym.make(EASY), seed=0), gym.make(EASY))
+    env = gym.make(EASY)
+    check_agent(make_agent("oracle", env), env)
+    with pytest.raises(ValueError, match="no agent is called 'txt'; did you mean 'text'"):
+        make_agent("txt", gym.make(EASY))
+    with pytest.raises(ValueError, match="no setting 'epoch'"):
+        make_agent("text", gym.make(EASY), epoch=3)
+
+
+class Meddler:
+    def act(self, obs, info):
+        info["x"] = 1
+        return info["admissible_actions"][0]
+
+
+def test_the_check_catches_an_agent_that_changes_what_it_sees():
+    with pytest.raises(AssertionError, match="act changed"):
+        check_agent(Meddler(), gym.make(EASY))
+
+
+def test_lanes_hand_over_the_rewards_that_the_whole_stack_settled():
+    env = shape(gym.make(EASY), [PotentialShaping(key="progress"), GatedRewardAccumulation()])
+    lanes = Lanes(env, 3, 0)
+    rng, done = np.random.default_rng(0), []
+    while len(done) < 20:
+        actions = [str(rng.choice(i["admissible_actions"])) for i in lanes.infos]
+        done += lanes.step(actions, list(actions))
+    for e in done:
+        assert len(e.rewards) == len(e.extras) and e.env_return == float(e.success)
+        assert e.rewards.sum() == pytest.approx(sum(e.terms.values()))
+        if not e.success:  # the gate is closed: nothing of the potential is paid
+            assert e.rewards.tolist() == [0.0] * len(e.rewards)
+    assert any(e.success for e in done) and len(env.stack.names) == 2
+
+
+def test_evaluation_refuses_shaped_environments():
+    with pytest.raises(ValueError, match="without shaping"):
+        evaluate(TextAgent(), shape(gym.make(EASY), [Uniform()]), 1)
+
+
+class Broken(gym.Wrapper):
+    """Every third episode ends by a failure of the infrastructure."""
+
+    count = 0
+
+    def reset(self, **kw):
+        Broken.count += 1
+        return self.env.reset(**kw)
+
+    def step(self, action):
+        obs, reward, te, tr, info = self.env.step(action)
+        if Broken.count % 3 == 0:
+            return obs, 0.0, False, True, info | {"invalid": True}
+        return obs, reward, te, tr, info
+
+
+def test_invalid_episodes_are_dropped_and_counted():
+    agent = TextAgent(**SMALL | {"lanes": 1})
+    history = agent.learn(Broken(gym.make(EASY)), 300)
+    assert agent.invalid > 0 and history[-1]["invalid"] == agent.invalid
+    got = evaluate(agent, Broken(gym.make(EASY)), 9)
+    assert got.invalid == 3 and got.episodes == 6
+
+
+def test_every_tensor_is_made_on_the_agents_device():
+    """A tensor made without a device would land on meta here and could not meet the others."""
+    torch.set_default_device("meta")
+    try:
+        agent = TextAgent(device="cpu", **SMALL)
+        agent.learn(shape(gym.make(EASY), [PotentialShaping(key="progress")]), 200)
+        obs, info = gym.make(EASY).reset(seed=0)
+        assert agent.act(obs, info) in info["admissible_actions"]
+        assert all(p.device.type == "cpu" for p in agent.policy.parameters())
+    finally:
+        torch.set_default_device("cpu")
+
+
+def test_every_reward_term_goes_to_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    agent = TextAgent(log=tmp_path, **SMALL)
+    agent.learn(shape(gym.make(EASY), [PotentialShaping(key="progress"), Uniform()]), 200)
+    agent._writer.close()
+    found = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+    assert {f"reward_terms/{k}" for k in ("outcome", "potential_shaping", "uniform")} <= set(found)
+    assert {"env_return", "shaped_return", "loss"} <= set(found)
+
+
+def test_advantages_of_a_tail_replace_gae():
+    seen = []
+
+    class Half(Shaper):
+        output = "advantage"
+        pool = "batch"
+
+        def group(self, group):
+            seen.append(len(group))
+            return [np.where(np.arange(len(t)) % 2, np.nan, t.rewards.sum()) for t in group]
+
+    import dataclasses
+
+    from milepost.wrappers.hosts.env import ShapedEnv
+
+    env = ShapedEnv(gym.make(EASY), [])
+    from milepost.wrappers import Stack
+
+    env.stack = Stack([dataclasses.dataclass(Half)()])
+    history = TextAgent(**SMALL).learn(env, 400)
+    assert sum(seen) == sum(h["episodes"] for h in history) and np.isfinite(history[-1]["loss"])
