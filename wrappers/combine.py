@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .maths import clip, number
-from .shaper import Shaper, load, single
+from .shaper import Shaper, load, single, snake
 from .types import Floats, Group, Level, Trajectory, Transition
 
 
@@ -87,6 +87,12 @@ class _OneChild(Shaper):
         super().__post_init__()
         if self.child is not None:
             self.child = load(self.child)
+            if self.child.output != "reward":
+                raise ValueError(f"{snake(type(self).__name__)}: the child gives rewards, not advantages")
+
+    @property
+    def needs(self) -> Sequence[str]:  # type: ignore[override]
+        return () if self.child is None else self.child.needs
 
     @property
     def level(self) -> Level:
@@ -201,8 +207,8 @@ class Gate(_OneChild):
 
     @property
     def needs(self) -> Sequence[str]:  # type: ignore[override]
-        """The key of the gate."""
-        return (self.key,)
+        """The key of the gate, and what the child needs."""
+        return (self.key, *self.child.needs)
 
     def paid(self, reward: Any, shown: Any, new: Any, info: Any) -> Any:
         """Adds the contribution where the gate is open."""

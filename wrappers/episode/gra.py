@@ -8,6 +8,9 @@ third-party implementation >: ``strict`` is the latter. What belongs to the outc
 other terms, those of earlier layers included, are the lower level. Put it after every layer that it must be able to veto, and
 potentials after it.
 
+Departures: the paper has an outcome and one lower level; K levels, release at the last step and the strict form are settings.
+Rewards are paid as they come and settled when the episode ends (``info["credit"]``), so that earlier layers stay online.
+
 Invariance: none. With the gate closed the episode's return is r_high exactly, whatever the dense terms were; with
 ``threshold=-inf`` nothing changes.
 """
@@ -22,13 +25,20 @@ import numpy as np
 from ..shaper import Shaper, nearest
 from ..types import Floats, Trajectory
 
+HIGH = ("outcome", "env")  # an environment with an account of its own calls it outcome, one without has only env
+
 
 @dataclass
 class GatedRewardAccumulation(Shaper):
-    """Vetoes the dense terms of an episode whose outcome is too low."""
+    """Vetoes the dense terms of an episode whose outcome is too low.
 
-    high: tuple[str, ...] = ("outcome", "env")
-    """Terms of the outcome; those that an account lacks are left out, at least one must be there."""
+    Raises:
+        ValueError: a level that is no ``(term names, threshold)``, a term in two levels, ``levels`` beside ``high``; or, at the
+            end of an episode, a name that its account lacks.
+    """
+
+    high: tuple[str, ...] = HIGH
+    """Terms of the outcome; all must be in the account, of the default those that are (at least one)."""
     threshold: float = 0.5
     """The gate is open from this outcome on."""
     strict: bool = False
@@ -44,20 +54,28 @@ class GatedRewardAccumulation(Shaper):
             if not (isinstance(level, (list, tuple)) and len(level) == 2 and not isinstance(level[0], str)):
                 raise ValueError(f"gated_reward_accumulation: a level is (term names, threshold), not {level!r}")
         self.levels = tuple((tuple(names), float(at)) for names, at in self.levels)
+        if self.levels and (self.high != HIGH or self.threshold != 0.5):
+            raise ValueError(
+                "gated_reward_accumulation: levels takes the place of high and threshold: give one or the other"
+            )
+        names = [n for level, _ in self.levels or ((self.high, 0.0),) for n in level]
+        if len(set(names)) != len(names) or not names:
+            raise ValueError(f"gated_reward_accumulation: each term stands in one level, and there is one; not {names}")
 
     def episode(self, traj: Trajectory) -> Floats:
         """Adds the levels from the highest down until a gate is closed.
 
         Raises:
-            ValueError: the account has none of a level's terms.
+            ValueError: the account lacks a term; names those that it has.
         """
         out, rest, is_open = np.zeros(len(traj)), dict(traj.terms), True
         for names, at in self.levels or ((self.high, self.threshold),):
             found = [n for n in names if n in traj.terms]
-            if not found:
+            lost = [n for n in names if n not in traj.terms]
+            if lost and not (found and names == HIGH):
                 raise ValueError(
-                    f"gated_reward_accumulation: no term is called {' or '.join(map(repr, names))}"
-                    f"{nearest(names[0] if names else '', traj.terms)} The account has: {', '.join(traj.terms)}"
+                    f"gated_reward_accumulation: no term is called {' or '.join(map(repr, lost))}"
+                    f"{nearest(lost[0], traj.terms)} The account has: {', '.join(traj.terms)}"
                 )
             level = np.sum([rest.pop(n) for n in found], axis=0)
             if is_open:

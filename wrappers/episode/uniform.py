@@ -2,10 +2,13 @@
 
     r'_t = R / T
 
-Gangwani, Zhou and Peng (2020), "Learning guidance rewards with trajectory-space smoothing", NeurIPS, eq. 4: every step of an
+Gangwani, Zhou and Peng (2020), "Learning guidance rewards with trajectory-space smoothing", NeurIPS: every step of an
 episode is credited with the same share of its return.
 
 Invariance: return-preserving.
+
+Departures: the paper averages the shares of all stored episodes that pass through a state and action; this is the share of
+the one episode at hand.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ Shao et al. (2024), "DeepSeekMath", arXiv 2402.03300, sec. 4.1.2 (outcome superv
 which; ``ddof=0`` is the population's, most code (torch's ``std``) has ``ddof=1``.
 
 Invariance: none; a group whose returns are all equal, or a group of one, gets 0.
+
+Departures: verl gives a group of one its raw reward; here 0. The return is the sum of the rewards as they reach this layer.
 """
 
 from __future__ import annotations

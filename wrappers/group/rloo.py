@@ -2,10 +2,12 @@
 
     A_i = R_i - 1/(G - 1) sum_{j != i} R_j, the same at every step of episode i
 
-Ahmadian et al. (2024), "Back to basics", arXiv 2402.14740, eq. 8; Kool, van Hoof and Welling (2019). Unlike GRPO nothing is
+Ahmadian et al. (2024), "Back to basics", arXiv 2402.14740; Kool, van Hoof and Welling (2019). Unlike GRPO nothing is
 divided, so the estimator of the policy gradient is unbiased.
 
 Invariance: none; a group of one gets 0.
+
+Departures: none; the return is the sum of the rewards as they reach this layer.
 """
 
 from __future__ import annotations

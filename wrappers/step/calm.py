@@ -2,7 +2,7 @@ r"""Sub-goals reached pay a bonus, each once an episode.
 
     r'_t = r_t + beta * sum_g w_g * 1[g holds after step t, and for the first time in this episode]
 
-CALM, "Assessing the zero-shot capabilities of LLMs for action evaluation in RL" (arXiv 2409.12798), sec. 3: an option ends
+CALM, "Assessing the zero-shot capabilities of LLMs for action evaluation in RL" (arXiv 2409.12798): an option ends
 when its sub-goal is judged reached, and that is rewarded. There a language model judges the transition; here the truth comes
 from the ``subgoals`` fact, from predicates of the transition, or from a table of judgements made before.
 
@@ -60,7 +60,7 @@ class SubgoalOptions(Shaper):
     key: str = "subgoals"
     """Info key of the truth, ``dict[str, bool]``, used when neither predicates nor a table are given."""
     predicates: dict[str, Any] = field(default_factory=dict)
-    """Sub-goal to a predicate of the Transition (or ``"module:function"``); at the reset its ``obs`` and ``action`` are None."""
+    """Sub-goal to a predicate of the Transition (or ``"module:function"``); at a reset its ``obs`` and ``action`` are None."""
     weights: dict[str, float] = field(default_factory=dict)
     """Weight of a sub-goal, 0 or more; 1 where none is given."""
     once: bool = True

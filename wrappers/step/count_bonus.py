@@ -2,7 +2,7 @@
 
     r'_t = r_t + beta / sqrt(n(x_{t+1})),      n counts the visits so far, this one included
 
-Strehl and Littman (2008), "An analysis of model-based interval estimation for Markov decision processes", JCSS 74, sec. 4
+Strehl and Littman (2008), "An analysis of model-based interval estimation for Markov decision processes", JCSS 74
 (MBIE-EB); x is the observation or any fact (a room, a caption). Counts are shared by all streams and kept over episodes.
 
 Invariance: none; the bonus of a thing fades as ``beta (2 sqrt(n) - 1)`` in sum, so it vanishes per visit.

@@ -7,9 +7,9 @@ r"""Progress by hops between two observations, seen from several sides, as a pot
             w = exp(-alpha d^2):    phi_t = phi_{t-1} + (w / 2) (m - phi_{t-1} + phi_I - phi_{t-1})
     r'_t = r_t + gamma phi_{t+1} - phi_t + bonus 1[phi_{t+1} >= success_at, the first time]
 
-Robo-Dopamine (arXiv 2512.23703), sec. 3: hop labels, three-view fusion, consistency-aware update, policy-invariant shaping. Paying
-``phi' - phi`` without the discount is the paper's "semantic trap": the discounted return then grows with every step spent
-at high progress.
+Robo-Dopamine (arXiv 2512.23703): hop labels, fusion of three views, consistency-aware update, policy-invariant shaping.
+Paying ``phi' - phi`` without the discount is the paper's "semantic trap": the discounted return then grows with every step
+spent at high progress.
 
 Invariance: the potential part is policy-invariant when phi is a function of the state and 0 at termination. That holds with
 the progress fact (the three views then agree) and with a scorer without the incremental view and without consistency. The
@@ -18,8 +18,8 @@ property ``policy_invariant`` says so for the settings given; the success bonus 
 Departures: phi at termination is 0 (the paper keeps it, ``terminal_potential=None``; ``gamma^T phi_T`` then stays in the
 return), kept at truncation. The success bonus is off (an environment pays its own success) and, where on, is paid once an
 episode: the paper's indicator pays at every step spent above the mark. Forward and backward views go through the hop's
-reconstruction, which equals the paper's ``H(s_0, s_t)`` and ``1 + H(goal, s_t)`` where these lie in [0, 1] and ``phi_0`` is 0, and
-cuts them there. A scorer without an answer (None) leaves its view out; with none left phi stays where it was (the
+reconstruction: where the paper's ``H(s_0, s_t)`` and ``1 + H(goal, s_t)`` lie in [0, 1] and ``phi_0`` is 0 it equals them, elsewhere it
+cuts them. A scorer without an answer (None) leaves its view out; with none left phi stays where it was (the
 authors' code also reads a parse failure as "no change").
 """
 

@@ -5,7 +5,7 @@ r"""Potential-based shaping: dense guidance that leaves the best policy where it
 Ng, Harada and Russell (1999), "Policy invariance under reward transformations", ICML, theorem 1 (eq. 2). With phi = 0 at
 terminal states the shaping of an episode sums, discounted, to ``-phi(s_0)``: a constant that no action changes. A
 truncated episode has not ended in a terminal state, so there phi is kept and a learner that bootstraps sees the same
-values (Grzes 2017, "Reward shaping in episodic reinforcement learning", AAMAS, sec. 4).
+values (Grzes 2017, "Reward shaping in episodic reinforcement learning", AAMAS).
 
 Invariance: policy-invariant when ``gamma`` is the discount of the agent and phi is a function of the state. A gate or a
 clip after this layer breaks it.
