@@ -49,7 +49,7 @@ def _feed(h: Any, x: Any) -> None:
     if isinstance(x, (np.ndarray, np.generic)) and not (isinstance(x, np.ndarray) and x.dtype == object):
         if x.ndim == 0:
             return _feed(h, x.item())
-        x = x + x.dtype.type(0) if x.dtype.kind in "fc" else x  # -0.0 is 0.0
+        x = np.add(x, 0) if x.dtype.kind in "fc" else x  # -0.0 is 0.0
         h.update(f"a{x.dtype.str}{x.shape}".encode() + np.ascontiguousarray(x).tobytes())
     elif isinstance(x, (str, bytes)):
         raw = x.encode("utf-8", "surrogatepass") if isinstance(x, str) else x

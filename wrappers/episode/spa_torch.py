@@ -25,6 +25,7 @@ class Estimator:
         self.net = nn.Sequential(first, nn.Tanh(), last).to(self.device)
         if state:
             self.net.load_state_dict({k: torch.as_tensor(v, device=self.device) for k, v in state.items()})
+        # a decay of l2 itself would hold so small a network at 0
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr, weight_decay=l2 * 1e-3)
 
     def _tensor(self, x: Any) -> torch.Tensor:

@@ -18,8 +18,8 @@ property ``policy_invariant`` says so for the settings given; the success bonus 
 Departures: phi at termination is 0 (the paper keeps it, ``terminal_potential=None``; ``gamma^T phi_T`` then stays in the
 return), kept at truncation. The success bonus is off (an environment pays its own success) and, where on, is paid once an
 episode: the paper's indicator pays at every step spent above the mark. Forward and backward views go through the hop's
-reconstruction: where the paper's ``H(s_0, s_t)`` and ``1 + H(goal, s_t)`` lie in [0, 1] and ``phi_0`` is 0 it equals them, elsewhere it
-cuts them. A scorer without an answer (None) leaves its view out; with none left phi stays where it was (the
+reconstruction: with ``phi_0`` = 0 it equals the paper's ``H(s_0, s_t)`` and ``1 + H(goal, s_t)`` where these lie in [0, 1],
+elsewhere it cuts them. A scorer without an answer (None) leaves its view out; with none left phi stays where it was (the
 authors' code also reads a parse failure as "no change").
 """
 
