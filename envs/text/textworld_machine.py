@@ -104,6 +104,7 @@ class Game:
             raise InfraError(f"the interpreter does not start {path}: {e}") from e
         self.logic = Logic(game)
         self.planner = Planner(self.logic)
+        self.landmarks = self.planner.landmarks()
         self.max_score = float(game.max_score)
         self.objective = " ".join(str(game.objective).split())
         table, variables = (int(ram[at]) << 8 | int(ram[at + 1]) for at in (0x0A, 0x0C))  # addresses in the header

@@ -61,21 +61,35 @@ class Planner:
             self._relaxed[state] = self._estimate(state)[0]
         return self._relaxed[state]
 
-    def plan(self, state: int) -> list[str]:
-        """The commands of a plan from ``state``; empty when there is none, or none was found."""
+    def plan(self, state: int) -> list[Rule]:
+        """The steps of a plan from ``state``; empty when there is none, or none was found."""
         state &= self._relevant
         if not self.exact:
             return self._greedy(state)
-        commands: list[str] = []
+        steps: list[Rule] = []
         while left := self.length(state):
             for rule in self.rules:
                 if state & rule.pre == rule.pre:
                     then, lost = self.logic.apply(state, rule)
                     if not lost and self.length(then) == left - 1:
-                        commands.append(rule.command)
+                        steps.append(rule)
                         state = then
                         break
-        return commands
+        return steps
+
+    def landmarks(self) -> list[tuple[str, int]]:
+        """Command and facts of each step of the first plan that no plan can do without.
+
+        A fact is such a landmark if the goal is out of reach, removals ignored, without the rules that add it.
+        """
+        start = self.logic.start & self._relevant
+        seen, out = start, []
+        for rule in self.plan(start):
+            fresh = [bit for bit in _bits(rule.add & ~seen) if self._estimate(start, without=bit)[0] is None]
+            seen |= rule.add
+            if fresh:
+                out.append((rule.command, union(fresh)))
+        return out
 
     def _won(self, state: int) -> bool:
         return state & self.logic.goal == self.logic.goal
@@ -120,10 +134,11 @@ class Planner:
         self._exact.update((s, reached.get(s)) for s in new)
         return True
 
-    def _estimate(self, state: int) -> tuple[int | None, set[int]]:
+    def _estimate(self, state: int, without: int = 0) -> tuple[int | None, set[int]]:
         """Length of a relaxed plan, and the indices of its rules that apply right now."""
-        reach, facts = state, {}  # fact bit -> the rule that first adds it
-        waiting = list(enumerate(self.rules))
+        reach = state
+        facts: dict[int, int] = {}  # fact bit -> the rule that first adds it
+        waiting = [(i, r) for i, r in enumerate(self.rules) if not r.add & without]
         while True:
             met = {i: m for i, q in enumerate(self.logic.quests) if q.required for m in q.win if reach & m == m}
             reach_done = union(self.logic.done(i) for i in met)
@@ -150,10 +165,10 @@ class Planner:
                     open_ += _bits(self.rules[i].pre & ~state)
         return len(used), {i for i in used if state & self.rules[i].pre == self.rules[i].pre}
 
-    def _greedy(self, start: int) -> list[str]:
+    def _greedy(self, start: int) -> list[Rule]:
         """Best-first by the estimate of the parent; rules of the relaxed plan come first."""
         tie = count()
-        parents: dict[int, tuple[int, str] | None] = {start: None}
+        parents: dict[int, tuple[int, Rule] | None] = {start: None}
         frontier: list[tuple[int, int, int, int]] = [(0, 0, next(tie), start)]
         index = {id(r): i for i, r in enumerate(self.rules)}
         for _ in range(self.patience):
@@ -167,17 +182,17 @@ class Planner:
                 continue
             for rule, then in self._next(state):
                 if then not in parents:
-                    parents[then] = (state, rule.command)
+                    parents[then] = (state, rule)
                     heapq.heappush(frontier, (estimate, index[id(rule)] not in helpful, next(tie), then))
         return []
 
 
-def _path(parents: dict[int, tuple[int, str] | None], state: int) -> list[str]:
-    commands = []
+def _path(parents: dict[int, tuple[int, Rule] | None], state: int) -> list[Rule]:
+    steps = []
     while link := parents[state]:
-        state, command = link
-        commands.append(command)
-    return commands[::-1]
+        state, rule = link
+        steps.append(rule)
+    return steps[::-1]
 
 
 def _bits(mask: int) -> list[int]:
