@@ -6,7 +6,7 @@
 "SPA-RL: reinforcing LLM agents via stepwise progress attribution" (arXiv 2505.20732), with alpha = 1 and beta = 0.5 as in the
 authors' code. Nothing bounds a single c_t.
 
-``estimator="ridge"``: X_i are the summed features of episode i, Xc = X - mean X, ``w = (Xc' Xc + l2 I)^-1 Xc' (R - mean R)`` and
+``estimator="ridge"``: X_i are the summed features of episode i, Xc = X - mean X, ``w = (Xc'Xc + l2 I)^-1 Xc'(R - mean R)``,
 ``c_t = w x_t + (mean R - w mean X) / T``. A feature whose sum never varies gets weight 0; what no feature explains is
 spread evenly. ``estimator="torch"``: a network of two layers on the same features.
 

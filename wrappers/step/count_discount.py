@@ -3,8 +3,9 @@
     r'_t = r_t + (N_ep(m_t)^-b - 1) * x_t,      N_ep: how often m_t occurred in this episode, this time included
 
 "Online intrinsic rewards for decision making agents from large language model feedback", ONI (arXiv 2410.23022):
-``r_int(m_t) N_ep(m_t)^-b`` with b = 3 in the authors' code, m_t the caption. Here x is one term of the account, or what a child shaper adds, or
-the whole reward. All that one caption can earn in an episode is ``x zeta(b)``: 1.2021 times the first for b = 3.
+``r_int(m_t) N_ep(m_t)^-b`` with b = 3 in the authors' code, m_t the caption. Here x is one term of the account, or what a
+child shaper adds, or the whole reward. All that one caption can earn in an episode is ``x zeta(b)``: 1.2021 times the first
+for b = 3.
 
 Invariance: none.
 
