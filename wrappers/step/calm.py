@@ -123,13 +123,13 @@ class SubgoalOptions(Shaper):
             self._worth = {k: (c - low) / (high - low) if high > low else float(c > 0) for k, c in self.table.items()}
 
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
-        """What holds already counts as reached, unpaid."""
+        """What holds already counts as reached, unpaid, in whatever order."""
         if self.table:
             return frozenset(), 0.0
         if not self.predicates:
             self._check_weights(info[self.key])
         start = Transition(None, None, 0.0, obs, False, False, info, {})
-        reached = frozenset(self._new(start, frozenset()))
+        reached = frozenset(name for name, holds in self._truth(start) if holds)
         return reached, self._worthy(reached) if self.potential else 0.0
 
     def step(self, state: Any, t: Transition) -> tuple[Any, Any]:
