@@ -1,0 +1,1 @@
+"""The command line: ``milepost`` or ``python -m milepost``."""

@@ -1,0 +1,105 @@
+"""What there is: ``list``, ``info``, ``setup``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+from ..baselines.agent import AGENTS
+from ..envs.registry import entries
+from ..wrappers.shaper import catalog, use
+from .names import unknown
+
+EXTRAS = {
+    "text": (["PIL"], "draws text worlds (render_mode='rgb_array')"),
+    "textworld": (["textworld"], "milepost/TextWorld-v0; brings jericho, which is GPL and needs gcc"),
+    "torch": (["torch", "tensorboard", "tqdm"], "the text agent"),
+    "sb3": (["stable_baselines3", "sb3_contrib"], "PPO, MaskablePPO, RecurrentPPO, DQN"),
+    "multiagent": (["pettingzoo"], "shape() on PettingZoo environments"),
+    "minari": (["minari", "h5py"], "relabel() on Minari data sets, milepost collect --format minari"),
+    "bench": (["matplotlib", "tqdm"], "milepost bench, milepost demo"),
+}
+
+
+def summary(cls: type) -> str:
+    """First line of the text that a shaper's file begins with."""
+    module = sys.modules[cls.__module__]
+    doc = cls.__doc__ if cls.__module__.endswith(".combine") else module.__doc__
+    return (doc or "").strip().split("\n")[0]
+
+
+def list_all(kind: str | None) -> None:
+    """Ids, shapers, agents, a line each."""
+    if kind in (None, "env"):
+        for e in entries():
+            print(f"env     {e.id:38s} {e.summary}")
+    if kind in (None, "shaper"):
+        for name, cls in sorted(catalog().items()):
+            print(f"shaper  {name:38s} {summary(cls)}")
+    if kind in (None, "agent"):
+        for name, (_, what) in AGENTS.items():
+            print(f"agent   {name:38s} {what}")
+
+
+def info(name: str) -> None:
+    """All there is to know about an id, a shaper or an agent.
+
+    Raises:
+        UserError: nothing is called that.
+    """
+    shapers, ids = catalog(), {e.id: e for e in entries()}
+    if name in shapers:
+        cls = shapers[name]
+        module = sys.modules[cls.__module__]
+        if not cls.__module__.endswith(".combine"):
+            print(inspect.cleandoc(module.__doc__ or ""), end="\n\n")
+        print(inspect.getdoc(cls), end="\n\nSettings:\n")
+        for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+            print(f"  {f.name}: {f.type} = {_default(f)}")
+    elif name in ids:
+        e = ids[name]
+        cls = use(e.entry_point)
+        print(f"{e.id}: {e.summary}\n\n{inspect.getdoc(cls)}\n\nSettings of this id: {e.kwargs or 'the defaults'}")
+        for w in e.wrappers:
+            print(f"Wrapper: {w.name}({w.kwargs})")
+        for p in inspect.signature(cls).parameters.values():
+            print(f"  {p}")
+    elif name in AGENTS:
+        print(f"{name}: {AGENTS[name][1]}")
+        if name == "text":
+            from ..baselines.text_agent import Settings
+
+            print("\nSettings:")
+            for f in dataclasses.fields(Settings):
+                print(f"  {f.name}: {f.type} = {_default(f)}")
+    else:
+        raise unknown("environment, shaper or agent", name, [*ids, *shapers, *AGENTS])
+
+
+def _default(f: dataclasses.Field[Any]) -> str:
+    if f.default is not dataclasses.MISSING:
+        return repr(f.default)
+    return "required" if f.default_factory is dataclasses.MISSING else repr(f.default_factory())
+
+
+def setup(names: list[str]) -> int:
+    """What the extras bring and whether they are there.
+
+    Raises:
+        UserError: an unknown extra.
+    """
+    for name in names:
+        if name not in EXTRAS:
+            raise unknown("extra", name, EXTRAS)
+    missing = []
+    for name in names or EXTRAS:
+        packages, what = EXTRAS[name]
+        absent = [p for p in packages if find_spec(p) is None]
+        missing += [name] if absent else []
+        print(f"{name:12s} {'missing ' + ', '.join(absent) if absent else 'installed':28s} {what}")
+    if missing:
+        print(f"\npip install 'milepost[{','.join(missing)}]'")
+    return int(bool(missing and names))
