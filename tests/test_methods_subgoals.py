@@ -250,7 +250,7 @@ def test_hop_card_rewards():
 
 def test_hop_by_hand_with_a_scorer():
     # forward and backward only, gamma 1. Step 1: H from the start .4 -> .4, from the goal -.8 -> .2, mean .3. Step 2: H = -1
-    # from the start cuts to 0 (phi_0 is 0), -.5 from the goal -> .5, mean .25. Paid .3 and -.05; truncated: nothing is taken back
+    # from the start cuts to 0 (phi_0 is 0), -.5 from the goal -> .5, mean .25. Paid .3 and -.05; truncated, so phi is kept
     said = {("s", 1): 0.4, ("g", 1): -0.8, ("s", 2): -1.0, ("g", 2): -0.5}
     m = HopProgress(scorer=lambda p, q, start, goal: said[p, q], goal="goal", views=("forward", "backward"), gamma=1.0)
     t = traj([0, 0], terminated=False, obs=["s", 1, 2], goal=["g", "g", "g"])
