@@ -38,8 +38,9 @@ class Clip(Shaper):
 class Normalize(Shaper):
     """Running normalisation, by all rewards seen so far, the current one included.
 
-    ``"return"``: ``r' = r / sqrt(var(G) + eps)`` with ``G <- gamma G + r`` of each stream, as Gymnasium's
-    NormalizeReward (Engstrom et al. 2020, "Implementation matters in deep policy gradients", sec. 2).
+    ``"return"``: ``r' = r / sqrt(var(G) + eps)`` with ``G <- gamma G + r`` of each stream (Engstrom et al. 2020,
+    "Implementation matters in deep policy gradients", sec. 2), G = 0 at a reset. Step by step equal to Gymnasium's
+    NormalizeReward within an episode; at a terminal step that one drops G before it adds r, and carries r over the reset.
     ``"reward"``: ``r' = (r - mean) / (std + eps)`` (the baseline of PAR, arXiv 2502.18770).
     Memory is updated once a step, for all lanes of a vector environment together. Not policy-invariant.
     """
@@ -245,6 +246,11 @@ class Mix(Shaper):
     def level(self) -> Level:
         """The widest part's."""
         return Level(max(p.level for p in self.parts))
+
+    @property
+    def needs(self) -> Sequence[str]:  # type: ignore[override]
+        """What any part needs."""
+        return tuple(dict.fromkeys(n for p in self.parts for n in p.needs))
 
     @property
     def late(self) -> bool:  # type: ignore[override]
