@@ -9,6 +9,9 @@ import gymnasium as gym
 import numpy as np
 
 from ..wrappers.hosts import inner_stack
+from .lanes import copyable
+
+SIDE = 25  # copies of the environment that are played side by side
 
 
 @dataclass(frozen=True)
@@ -27,31 +30,56 @@ class Evaluation:
 
 
 def evaluate(agent: Any, env: gym.Env[Any, Any], episodes: int = 100, seed: int = 0) -> Evaluation:
-    """Plays ``episodes`` episodes; the agent only acts.
+    """Plays ``episodes`` episodes, the k-th from ``reset(seed=seed + k)``; the agent only acts.
+
+    An agent that has ``acts(observations, infos)`` plays several copies of the environment side by side.
 
     Args:
-        agent: has ``act(obs, info)``; ``reset(seed)`` is called before each episode if there is one.
+        agent: has ``act(obs, info)``; ``reset(seed)`` is called first, if there is one (before each episode, if played singly).
         env: an environment *without* shaping, usually ``split="test"``.
         episodes: how many.
-        seed: of the first reset; later resets follow the environment's own stream.
+        seed: of the first episode.
 
     Raises:
         ValueError: the environment is shaped; shaped return is never a score.
     """
     if inner_stack(env) is not None:
         raise ValueError("evaluation needs an environment without shaping: its shaped return is no score")
-    rows, invalid = [], 0
-    for k in range(episodes):
-        obs, info = env.reset(seed=seed if k == 0 else None)
-        if hasattr(agent, "reset"):
-            agent.reset(seed + k)
-        total, length, done = 0.0, 0, False
-        while not done:
-            obs, reward, terminated, truncated, info = env.step(agent.act(obs, info))
-            total, length, done = total + float(reward), length + 1, terminated or truncated
-        if info.get("invalid"):
-            invalid += 1
+    side = min(SIDE, episodes) if hasattr(agent, "acts") and copyable(env) else 1
+    envs = [env]
+    for _ in range(side - 1):
+        assert env.spec is not None
+        envs.append(gym.make(env.spec, disable_env_checker=True))
+    if side > 1 and hasattr(agent, "reset"):
+        agent.reset(seed)
+    rows, invalid, begun = [], 0, 0
+    running: list[list[Any]] = []  # environment, observation, info, return, length
+    free = list(envs)
+    while begun < episodes or running:
+        while free and begun < episodes:
+            e = free.pop()
+            if side == 1 and hasattr(agent, "reset"):
+                agent.reset(seed + begun)
+            running.append([e, *e.reset(seed=seed + begun), 0.0, 0])
+            begun += 1
+        if side > 1:
+            actions = agent.acts([r[1] for r in running], [r[2] for r in running])
         else:
-            rows.append((float(bool(info.get("success", total > 0))), total, length))
+            actions = [agent.act(r[1], r[2]) for r in running]
+        going = []
+        for r, action in zip(running, actions):
+            r[1], reward, terminated, truncated, r[2] = r[0].step(action)
+            r[3], r[4] = r[3] + float(reward), r[4] + 1
+            if not (terminated or truncated):
+                going.append(r)
+                continue
+            free.append(r[0])
+            if r[2].get("invalid"):
+                invalid += 1
+            else:
+                rows.append((float(bool(r[2].get("success", r[3] > 0))), r[3], r[4]))
+        running = going
+    for e in envs[1:]:
+        e.close()
     means = np.mean(rows, axis=0) if rows else np.zeros(3)
     return Evaluation(len(rows), float(means[0]), float(means[1]), float(means[2]), invalid)

@@ -47,6 +47,11 @@ class _Running:
     terms: dict[str, float] = field(default_factory=dict)
 
 
+def copyable(env: gym.Env[Any, Any]) -> bool:
+    """Can ``gym.make(env.spec)`` build it again?"""
+    return env.spec is not None and all(w.kwargs is not None for w in env.spec.additional_wrappers)
+
+
 class Lanes:
     """``n`` environments behind one stack. ``env`` itself is the first; the others are made from its spec.
 
@@ -64,8 +69,11 @@ class Lanes:
     def __init__(self, env: gym.Env[Any, Any], n: int, seed: int) -> None:
         self.stack = env.stack if isinstance(env, ShapedEnv) else Stack([])
         core = env.env if isinstance(env, ShapedEnv) else env
-        if n > 1 and core.spec is None:
-            raise ValueError("the environment has no spec to make copies from: build it with gym.make, or use lanes=1")
+        if n > 1 and not copyable(core):
+            raise ValueError(
+                "the environment cannot be copied from its spec: build it with gym.make and wrappers that record their "
+                "arguments (gym.utils.RecordConstructorArgs), or set lanes=1"
+            )
         self.envs = [core]
         for _ in range(n - 1):
             assert core.spec is not None

@@ -176,19 +176,25 @@ class TextAgent:
         if seed is not None:
             self.acting = np.random.default_rng(seed)
 
-    @torch.no_grad()
     def act(self, obs: str, info: dict[str, Any]) -> str:
         """One of the admissible commands.
 
         Raises:
             KeyError: ``info`` has no ``admissible_actions``.
         """
-        choices = info["admissible_actions"]
-        if not choices:
-            return "look"
-        logp, _ = self.policy(self.batch([(obs, tuple(choices))]))
-        p = logp.exp().cpu().double().numpy()
-        return str(choices[int(p.argmax()) if self.greedy else _sample(p, self.acting)])
+        return self.acts([obs], [info])[0]
+
+    @torch.no_grad()
+    def acts(self, observations: Sequence[str], infos: Sequence[dict[str, Any]]) -> list[str]:
+        """``act`` for several environments in one pass."""
+        states = [(o, tuple(i["admissible_actions"]) or ("look",)) for o, i in zip(observations, infos)]
+        b = self.batch(states)
+        p = self.policy(b)[0].exp().cpu().double().numpy()
+        first, out = b.first.cpu().numpy(), []
+        for k, (_, choices) in enumerate(states):
+            mine = p[first[k] : first[k] + len(choices)]
+            out.append(choices[int(mine.argmax()) if self.greedy else _sample(mine, self.acting)])
+        return out
 
     def batch(self, states: Sequence[tuple[str, tuple[str, ...]]]) -> Batch:
         """Texts and their admissible commands as tensors on the agent's device."""
