@@ -80,9 +80,9 @@ def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = Fals
         if quick:
             every = max(256, budget["steps"] // 50)
             budget, seeds = {"steps": 5 * every, "eval_every": every, "eval_episodes": 20}, seeds[:2]
-        for agent in agents:
-            for stack in stacks:
-                for seed in seeds:
+        for seed in seeds:  # a suite that is stopped early has compared all arms
+            for agent in agents:
+                for stack in stacks:
                     suite.runs.append(
                         {
                             "env": {"id": env["id"], "name": title, "settings": env.get("settings", {})},
