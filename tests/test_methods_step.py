@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from milepost.wrappers import (
     CountBonus,
     EpisodicCountDiscount,
+    HopProgress,
     MissingFact,
     PotentialShaping,
+    Scale,
     ScoreDelta,
     ScoreDeltaWin,
     Stack,
+    SubgoalOptions,
     Trajectory,
     Transition,
     Uniform,
@@ -136,7 +139,11 @@ class Maze:
 
     def ret(self, path, shaper):
         obs = [path[0][0], *(p[2] for p in path)]
-        facts = {"progress": [self.phi[o] for o in obs], "subgoals": [{str(k): k == o for k in range(4)} for o in obs]}
+        facts = {
+            "progress": [self.phi[o] for o in obs],
+            "score": [float(o) for o in obs],
+            "subgoals": [{str(k): k == o for k in range(4)} for o in obs],
+        }
         t = traj([self.r[p] for p in path], obs=obs, **facts)
         return discounted(t.rewards if shaper is None else run(shaper, t), self.gamma)
 
@@ -162,6 +169,17 @@ def invariant(shaper, seeds=3):
 def test_potential_leaves_every_best_action_best():
     assert invariant(PotentialShaping(gamma=0.9))
     assert not invariant(PotentialShaping(gamma=0.2))  # the wrong discount: the check can fail
+
+
+def test_the_other_claims_of_policy_invariance():
+    for kept in (
+        HopProgress(gamma=0.9),
+        SubgoalOptions(potential=True, gamma=0.9),
+        Scale(3.0, PotentialShaping(gamma=0.9)),
+    ):
+        assert invariant(kept), kept
+    for lost in (HopProgress(gamma=0.9, terminal_potential=None), SubgoalOptions(beta=2.0), ScoreDelta(max_score=None)):
+        assert not lost.policy_invariant and not invariant(lost), lost
 
 
 # -- score -------------------------------------------------------------------------------------
