@@ -48,7 +48,9 @@ def sample(rng: np.random.Generator, steps: int = 6, terminated: bool = True, in
     terms = rng.normal(size=(steps, 2)).tolist()
     infos = infos[:1] + [i | {"reward_terms": {"env": a, "aux": b}} for i, (a, b) in zip(infos[1:], terms)]
     rewards = np.array([a + b for a, b in terms], np.float64)
-    return Trajectory(obs, rng.integers(2, size=steps).tolist(), rewards, terminated, not terminated, infos, {"task": 0})
+    return Trajectory(
+        obs, rng.integers(2, size=steps).tolist(), rewards, terminated, not terminated, infos, {"task": 0}
+    )
 
 
 def return_preserving(shaper: Shaper, n: int = 20, seed: int = 0, info: Info = facts_of) -> float:
@@ -248,7 +250,8 @@ def _check_spec(shaper: Shaper, group: list[Trajectory], name: str, seed: int) -
     if "live:" in json.dumps(spec):
         return  # live objects refuse to load, which is their law
     stack = Stack([shaper], seed)
-    twin = Stack([json.loads(json.dumps(spec))], seed)
+    settings = {k: v for k, v in json.loads(json.dumps(spec)).items() if k != "shaper"}
+    twin = Stack([type(shaper)(**settings)], seed)
     assert twin.spec() == stack.spec(), f"{name}'s spec does not survive JSON"
     stack.run(group)
     stack.learn(group)

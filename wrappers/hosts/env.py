@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,14 +73,14 @@ class ShapedEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs
         return obs, reward, terminated, truncated, info | extra
 
     def _refuse_outer_limit(self) -> None:
-        """``register(..., max_episode_steps=...)`` puts its TimeLimit outside what the entry point returned."""
+        """Looks at who called the first reset: the wrappers outside, whether made by hand or by ``register``."""
         self._checked = True
-        spec, e = self.unwrapped.spec, self.env
-        limit = None if spec is None else spec.max_episode_steps
-        while isinstance(e, gym.Wrapper) and not isinstance(e, gym.wrappers.TimeLimit):
-            e = e.env
-        if limit is not None and limit > 0 and not isinstance(e, gym.wrappers.TimeLimit):
-            raise ValueError(
-                f"{self.stack.names[self.stack.b]} settles when an episode ends, but a TimeLimit of {limit} steps "
-                "stands outside and would cut episodes off unseen: put TimeLimit inside and shape(...) outside"
-            )
+        frame = sys._getframe(2)
+        while frame is not None:
+            outer = frame.f_locals.get("self")
+            if isinstance(outer, gym.wrappers.TimeLimit) and outer.unwrapped is self.unwrapped:
+                raise ValueError(
+                    f"{self.stack.names[self.stack.b]} settles when an episode ends, but a TimeLimit stands outside and "
+                    "would cut episodes off unseen: put TimeLimit inside and shape(...) outside"
+                )
+            frame = frame.f_back  # type: ignore[assignment]
