@@ -9,6 +9,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 
 _QUEST = "milepost.envs.text.quest.env:QuestEnv"
+_TEXTWORLD = "milepost.envs.text.textworld:TextWorldEnv"
 _LADDER: dict[str, dict[str, Any]] = {
     "easy": {"rooms": 3, "quest_length": 2, "containers": 1, "distractors": 2, "max_steps": 30},
     "medium": {"rooms": 6, "quest_length": 5, "doors": 1, "containers": 2, "distractors": 3, "max_steps": 60},
@@ -63,6 +64,18 @@ def entries() -> list[Entry]:
             Entry(f"{name}-dense-v0", _QUEST, f"{what}; pays each change of the score", kwargs, (delta,)),
             Entry(f"{name}-shaped-v0", _QUEST, f"{what}; progress as a potential", kwargs, (potential,)),
         ]
+    real = "Real TextWorld games through the Z-machine: a challenge by name, or a game file"
+    many = _encode(max_actions=64)
+    rows += [
+        Entry("milepost/TextWorld-v0", _TEXTWORLD, real, requires="textworld"),
+        Entry(
+            "milepost/TextWorld-encoded-v0",
+            _TEXTWORLD,
+            f"{real}; numbers in and out",
+            wrappers=(many,),
+            requires="textworld",
+        ),
+    ]
     return rows
 
 

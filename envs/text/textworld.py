@@ -11,6 +11,7 @@ from .textworld_machine import Game, Situation, open_game
 _OUTSIDE = {"quit", "q", "restart", "restore", "save", "undo", "script", "transcript", "noscript", "verify", "version"}
 _PAPERS = {"cookbook", "note"}  # what the challenges write their instructions on
 _LONGEST = 190  # characters that the interpreter reads
+_LENGTH = 4096  # characters of an observation
 
 
 class TextWorldEnv(TextEnv):
@@ -76,7 +77,7 @@ class TextWorldEnv(TextEnv):
         game: str | None = None,
         worlds: int | None = 8,
         cache: str | None = None,
-        remember: int = 20_000,
+        remember: int = 5_000,
         journal: bool = True,
         expose_facts: bool = False,
         max_steps: int = 50,
@@ -86,17 +87,24 @@ class TextWorldEnv(TextEnv):
         **settings: Any,
     ) -> None:
         super().__init__(
-            split=split, worlds=worlds, max_steps=max_steps, expose_reference=expose_reference, render_mode=render_mode
+            split=split,
+            worlds=worlds,
+            max_steps=max_steps,
+            expose_reference=expose_reference,
+            max_length=_LENGTH,
+            render_mode=render_mode,
         )
         need_textworld()
+        self.path: str | None = None
+        self.challenge, self.settings = "", dict[str, Any]()
         if game is not None:
             if challenge is not None or settings:
                 extra = f"challenge {challenge!r}" if challenge is not None else f"setting {next(iter(settings))!r}"
                 raise ValueError(f"{extra} goes with a generated game; allowed is either game or challenge")
-            self.path, self.challenge, self.settings = existing_game(game), None, {}
+            self.path = existing_game(game)
             self.name = "textworld-game"
         else:
-            self.path, self.challenge = None, challenge or "cooking"
+            self.challenge = challenge or "cooking"
             self.settings = check(self.challenge, settings)
             self.name = f"textworld-{self.challenge}"
         if isinstance(remember, bool) or not isinstance(remember, int) or remember < 0:
@@ -124,7 +132,7 @@ class TextWorldEnv(TextEnv):
 
     def _begin(self, task: int) -> None:
         if task not in self._files:
-            self._files[task] = self.path or game_file(str(self.challenge), self.settings, task, self.cache)
+            self._files[task] = self.path or game_file(self.challenge, self.settings, task, self.cache)
         self._game = open_game(self._files[task], self.remember)
         self._rewind()
 
@@ -217,7 +225,7 @@ class TextWorldEnv(TextEnv):
         lines += [f"Room: {self._now.description.lstrip('-= ')}", self._now.inventory]
         if self._feedback:
             lines.append(f"> {self._feedback}")
-        return "\n".join(" ".join(line.split()) for line in lines)[: self.observation_space.max_length]
+        return "\n".join(" ".join(line.split()) for line in lines)[:_LENGTH]
 
     def _plan(self) -> list[str]:
         if not self._route:

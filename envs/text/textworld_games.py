@@ -220,7 +220,10 @@ def _make(challenge: str, settings: dict[str, Any], task: int, path: str) -> Non
                 options.quest_length = settings["quest_length"]
                 game = textworld.generator.make_game(options)
             else:
-                extra = {"cooking": {"recipe_seed": 0, "split": None}, "simple": {"test": task >= 2**30}}
+                extra: dict[str, dict[str, Any]] = {
+                    "cooking": {"recipe_seed": 0, "split": None},
+                    "simple": {"test": task >= 2**30},
+                }
                 _, maker, _ = MAKERS[f"tw-{challenge}"]
                 game = maker({**settings, **extra.get(challenge, {})}, options)
             compile_game(game, options)

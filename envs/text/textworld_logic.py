@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 Fact = tuple[str, tuple[str, ...]]  # a predicate and the ids of its arguments
 Pattern = tuple[str, tuple[str, ...]]  # a predicate and the names of its placeholders
 
+_PLACES = {"at", "in", "on"}  # predicates that say where a thing is
+
 
 class Rule(NamedTuple):
     """An action of one game: applicable where all of ``pre`` hold; it adds and removes facts."""
@@ -43,6 +45,7 @@ class Logic:
     Attributes:
         facts: texts of the facts, in the order of their bits.
         rules: the actions, in the order in which TextWorld lists them.
+        properties: the bits of the facts that say how a thing is, not where.
         goal: the bits of the quests that must be complete.
         start: the state at the beginning of the game.
     """
@@ -56,6 +59,7 @@ class Logic:
         names = {v: (game.infos[v].name or v) if v in game.infos else v for v in kinds}
         self.facts = tuple(f"{p}({', '.join(names[a] for a in args)})" for p, args in facts)
         self._quests_from = len(self.facts)
+        self.properties = union(bits[f] for f in facts if f[0] not in _PLACES)
         self.rules: list[Rule] = []
         self._events: dict[str, list[Rule]] = defaultdict(list)
         for rule, binding in found:
