@@ -6,6 +6,7 @@ import functools
 import itertools
 import re
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -113,16 +114,21 @@ class Encode(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
             raise KeyError("Encode needs info['admissible_actions'], which this environment does not publish")
         every = sorted(info["admissible_actions"])
         self._choices = tuple(every[: self.max_actions])
+        out = self.features(text, self._choices)
+        return out, info | {"action_mask": out["action_mask"].copy(), "actions_cut": len(every) - len(self._choices)}
+
+    def features(self, text: str, choices: Sequence[str]) -> dict[str, Any]:
+        """The encoded observation of a text and its admissible actions."""
+        choices = sorted(choices)[: self.max_actions]
         lines = text.split("\n")[:LINES]
         observation = np.zeros(self.dim, np.float32)
         for line in text.split("\n"):
             observation += hashed(line, self.dim)
         observation /= np.float32(max(1.0, float(np.abs(observation).max())))
         rows = np.zeros((self.max_actions, self.action_dim + 3 * LINES), np.float32)
-        for row, action in zip(rows, self._choices):
+        for row, action in zip(rows, choices):
             row[: self.action_dim] = hashed(action, self.action_dim)
             for k, line in enumerate(lines):
                 row[self.action_dim + 3 * k : self.action_dim + 3 * k + 3] = overlap(action, line)
-        mask = self.action_masks().astype(np.int8)
-        out = {"observation": observation, "actions": rows, "action_mask": mask}
-        return out, info | {"action_mask": mask.copy(), "actions_cut": len(every) - len(self._choices)}
+        mask = (np.arange(self.max_actions) < len(choices)).astype(np.int8)
+        return {"observation": observation, "actions": rows, "action_mask": mask}
