@@ -77,11 +77,11 @@ class _Scoring:
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[attr-defined]
 
 
-class ScoringPolicy(_Scoring, MultiInputActorCriticPolicy):
+class ScoringPolicy(_Scoring, MultiInputActorCriticPolicy):  # type: ignore[misc]
     """For PPO."""
 
 
-class MaskedScoringPolicy(_Scoring, MaskableMultiInputActorCriticPolicy):
+class MaskedScoringPolicy(_Scoring, MaskableMultiInputActorCriticPolicy):  # type: ignore[misc]
     """For MaskablePPO."""
 
 
@@ -91,7 +91,7 @@ class ScoringDQNPolicy(DQNPolicy):
     def make_q_net(self) -> Any:
         """SB3's network with its last layers replaced."""
         net = super().make_q_net()
-        net.q_net = _Scores()
+        net.q_net = _Scores()  # type: ignore[assignment]
         return net
 
 

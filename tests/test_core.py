@@ -1,6 +1,7 @@
 """Laws of the stack: the account, segments, names and seeds, memory, specs, names to objects."""
 
 import dataclasses
+import itertools
 import json
 import os
 import warnings
@@ -153,7 +154,7 @@ def test_a_recorded_episode_gets_the_rewards_that_it_got_online(layers):
         plain.reset(seed=0)
         infos = [plain.reset(seed=0)[1], *(r[4] for r in raw)]
         obs = [2, *(r[0] for r in raw)]
-        acts = [int(b > a) for a, b in zip(obs, obs[1:])]
+        acts = [int(b > a) for a, b in itertools.pairwise(obs)]
         t = Trajectory(obs, acts, np.array([r[1] for r in raw]), raw[-1][2], raw[-1][3], infos)
         want = rows[-1][4].get("credit", [r[1] for r in rows])
         np.testing.assert_allclose(stack.run([t])[0].rewards, want, atol=1e-12)
@@ -231,7 +232,7 @@ def test_a_group_layer_on_a_lone_environment_names_stack_run():
 def test_an_outer_time_limit_that_can_be_seen_is_refused():
     gym.register("Shaped-v0", lambda: shape(Corridor(), [Uniform()]), max_episode_steps=5)
     env = gym.make("Shaped-v0")
-    with pytest.raises(ValueError, match="put TimeLimit inside and shape.* outside"):
+    with pytest.raises(ValueError, match=r"put TimeLimit inside and shape.* outside"):
         env.reset()
     with pytest.raises(ValueError, match="TimeLimit stands outside"):
         gym.wrappers.TimeLimit(shape(Corridor(), [Clip(), Uniform()]), 5).reset(seed=0)
@@ -244,7 +245,7 @@ def test_abandoned_episodes_are_counted_and_warned_about_once():
     env = shape(Corridor(), [Uniform()])
     env.reset(seed=0)
     env.step(1)
-    with pytest.warns(UserWarning, match="put TimeLimit inside and shape.* outside"):
+    with pytest.warns(UserWarning, match=r"put TimeLimit inside and shape.* outside"):
         env.reset()
     env.step(1)
     with warnings.catch_warnings():

@@ -248,16 +248,18 @@ def walk(entry, kind, mode):
             entry.id, n, kind, {"autoreset_mode": mode}, None, max_steps=steps, disable_env_checker=True
         )
     try:
-        obs, _ = vector.reset(seed=7)
+        obs, _ = vector.reset(seed=[7] * n)  # the same worlds, so that one command suits all lanes
         single = T.make(entry, max_steps=steps)
         alone, info = single.reset(seed=7)
-        for k in range(1, 2 * steps + 1):
+        ends = 0
+        while ends < 2:
             act = T.action(single, info, info["admissible_actions"][0])
-            obs, rewards, _, trunc, _ = vector.step(np.array([act] * n) if T.is_encoded(single) else (act,) * n)
-            alone, reward, *_, info = single.step(act)
-            assert rewards[0] == pytest.approx(reward)
-            if k % steps == 0:
-                assert trunc.all()
+            obs, rewards, term, trunc, _ = vector.step(np.array([act] * n) if T.is_encoded(single) else (act,) * n)
+            alone, reward, terminated, truncated, info = single.step(act)
+            assert rewards == pytest.approx([reward] * n)
+            assert term.tolist() == [terminated] * n and trunc.tolist() == [truncated] * n
+            if terminated or truncated:
+                ends += 1
                 alone, info = single.reset()
                 if mode == AutoresetMode.NEXT_STEP:
                     obs, *_ = vector.step(np.array([0] * n) if T.is_encoded(single) else ("",) * n)

@@ -18,7 +18,7 @@ Split = Literal["train", "test"]
 class TextEnv(gym.Env[str, str]):
     """Base of the text worlds: text in, text out.
 
-    A subclass sets ``name`` and writes ``_begin(task)``, ``_command(text) -> (feedback, valid)``, ``_look() -> str``,
+    A subclass sets ``name`` and writes ``_begin(task)``, ``_command(text) -> valid``, ``_look() -> str``,
     ``_facts() -> dict`` (at least ``score``, ``max_score``, ``progress``, ``success``, ``subgoals``,
     ``admissible_actions``; optionally ``over``), ``_plan() -> list[str]`` and ``_save() / _load(state)``. It may raise
     ``InfraError`` anywhere: the step is then truncated with ``info["invalid"] = True`` and counted in ``infra_failures``.
@@ -71,7 +71,7 @@ class TextEnv(gym.Env[str, str]):
     def _begin(self, task: int) -> None:
         raise NotImplementedError
 
-    def _command(self, command: str) -> tuple[str, bool]:
+    def _command(self, command: str) -> bool:
         raise NotImplementedError
 
     def _look(self) -> str:
@@ -137,9 +137,9 @@ class TextEnv(gym.Env[str, str]):
             raise RuntimeError("the episode is over: call reset() before step()")
         self._steps += 1
         try:
-            feedback, valid = self._command(" ".join(action.split())[:256])
+            valid = self._command(" ".join(action.split())[:256])
             self._text = self._look()
-            info = self._info(action, valid, feedback)
+            info = self._info(action, valid)
         except InfraError as e:
             return self._failed(action, e)
         won = bool(info["success"])
@@ -160,7 +160,7 @@ class TextEnv(gym.Env[str, str]):
         info |= {"score": 0.0, "max_score": 1.0, "progress": 0.0}
         return self._text, 0.0, False, True, info
 
-    def _info(self, action: str, valid: bool, feedback: str = "") -> dict[str, Any]:
+    def _info(self, action: str, valid: bool) -> dict[str, Any]:
         info = self._facts()
         turn = [{"role": "assistant", "content": action}] if action else []
         info["messages"] = (*turn, {"role": "user", "content": self._text})

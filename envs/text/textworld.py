@@ -14,6 +14,18 @@ _LONGEST = 190  # characters that the interpreter reads
 _LENGTH = 4096  # characters of an observation
 
 
+def _refusal(command: str) -> str:
+    """Why the game never gets to see a command; empty if it does."""
+    first = command.split(" ", 1)[0].lower()
+    if not command:
+        return "I beg your pardon?"
+    if first in _OUTSIDE or first.startswith("tw-"):
+        return "That command is not part of the game."
+    if not command.isascii() or not command.isprintable() or len(command) > _LONGEST:
+        return f"The game reads plain letters only, at most {_LONGEST} of them."
+    return ""
+
+
 class TextWorldEnv(TextEnv):
     """Real TextWorld 1.7 games, played by the Z-machine interpreter.
 
@@ -145,18 +157,10 @@ class TextWorldEnv(TextEnv):
         self._route: list[str] = []
         self._notice()
 
-    def _command(self, command: str) -> tuple[str, bool]:
+    def _command(self, command: str) -> bool:
         self._history.append(command)
-        first = command.split(" ", 1)[0].lower()
-        if not command:
-            self._feedback, valid = "I beg your pardon?", False
-        elif first in _OUTSIDE or first.startswith("tw-"):
-            self._feedback, valid = "That command is not part of the game.", False
-        elif not command.isascii() or not command.isprintable() or len(command) > _LONGEST:
-            self._feedback, valid = f"The game reads plain letters only, at most {_LONGEST} of them.", False
-        else:
-            valid = self._play(command)
-        return self._feedback, valid
+        self._feedback = _refusal(command)
+        return not self._feedback and self._play(command)
 
     def _play(self, command: str) -> bool:
         if self._recalling and command in self._now.commands:
@@ -165,7 +169,7 @@ class TextWorldEnv(TextEnv):
             if self._recalling:  # such a command may read what equal situations need not share: go there step by step
                 self._recalling, self._now = False, self._game.start
                 for earlier in self._history[:-1]:
-                    if earlier:
+                    if not _refusal(earlier):
                         self._now = self._game.play(self._now, earlier).after
             reply = self._game.play(self._now, command)
         self._feedback, valid, self._now = reply

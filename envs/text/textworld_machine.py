@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import threading
+import warnings
 import zlib
 from collections import OrderedDict
 from typing import Any, NamedTuple
@@ -99,9 +100,11 @@ class Game:
         self._seen: dict[bytes, str] = {}
         try:
             game = Description.load(os.path.splitext(path)[0] + ".json")
-            env = textworld.start(path)
-            env.unwrapped.seed(1)
-            env.reset()
+            with warnings.catch_warnings():  # jericho does not know the game; score and ends are read from its answers
+                warnings.filterwarnings("ignore", message=".*is not fully supported")
+                env = textworld.start(path)
+                env.unwrapped.seed(1)
+                env.reset()
             self._env = env.unwrapped
             self._player = int(self._env._send("tw-print player id").split()[0])
             self._env._send("tw-trace-actions")

@@ -100,10 +100,10 @@ class QuestEnv(TextEnv):
         self._first = length(self.world, self.state)
         self._names = [f"{i} {g.verb}" for i, g in enumerate(self.world.quest, 1)]
 
-    def _command(self, command: str) -> tuple[str, bool]:
+    def _command(self, command: str) -> bool:
         valid = command in self._admissible
         self._feedback = act(self.world, self.state, command) if valid else f"You cannot {command or 'do nothing'}."
-        return self._feedback, valid
+        return valid
 
     def _facts(self) -> dict[str, Any]:
         reached = [done(self.world, self.state, g) for g in self.world.quest]
