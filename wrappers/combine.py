@@ -301,7 +301,11 @@ class Conserve(_OneChild):
     how: Literal["uniform", "last"] = "uniform"
     """Where the residual goes."""
     return_preserving = True
-    columnar = False
+
+    @property
+    def columnar(self) -> bool:  # type: ignore[override]
+        """Never: it waits for the end."""
+        return False
 
     @property
     def level(self) -> Level:

@@ -101,7 +101,7 @@ class _Texts(Sequence[str]):
 
 
 @read_from_shared_memory.register(Unicode)
-def _read(space: Unicode, shared_memory: Any, n: int = 1) -> Sequence[str]:
+def _read(space: Unicode, shared_memory: Any, n: int = 1) -> Any:
     return _Texts(np.frombuffer(shared_memory.get_obj(), np.int32).reshape((n, space.max_length)))
 
 

@@ -206,7 +206,7 @@ def _make(challenge: str, settings: dict[str, Any], task: int, path: str) -> Non
     import numpy as np
     import textworld
     from textworld.challenges import CHALLENGES as MAKERS
-    from textworld.generator import compile_game
+    from textworld.generator import QuestGenerationError, compile_game, make_game
 
     for attempt in range(_TRIES):
         options = textworld.GameOptions()
@@ -218,7 +218,7 @@ def _make(challenge: str, settings: dict[str, Any], task: int, path: str) -> Non
             if challenge == "custom":
                 options.nb_rooms, options.nb_objects = settings["rooms"], settings["objects"]
                 options.quest_length = settings["quest_length"]
-                game = textworld.generator.make_game(options)
+                game = make_game(options)
             else:
                 extra: dict[str, dict[str, Any]] = {
                     "cooking": {"recipe_seed": 0, "split": None},
@@ -228,7 +228,7 @@ def _make(challenge: str, settings: dict[str, Any], task: int, path: str) -> Non
                 game = maker({**settings, **extra.get(challenge, {})}, options)
             compile_game(game, options)
             return
-        except (textworld.generator.QuestGenerationError, AssertionError, AttributeError, IndexError, ValueError) as e:
+        except (QuestGenerationError, AssertionError, AttributeError, IndexError, ValueError) as e:
             error = f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
     print(error, file=sys.stderr)
     raise SystemExit(_IMPOSSIBLE)

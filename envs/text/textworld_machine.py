@@ -102,7 +102,7 @@ class Game:
             game = Description.load(os.path.splitext(path)[0] + ".json")
             with warnings.catch_warnings():  # jericho does not know the game; score and ends are read from its answers
                 warnings.filterwarnings("ignore", message=".*is not fully supported")
-                env = textworld.start(path)
+                env: Any = textworld.start(path)
                 env.unwrapped.seed(1)
                 env.reset()
             self._env = env.unwrapped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -128,8 +129,8 @@ def _fetches(length: int, doors: int, containers: int) -> list[tuple[bool, bool]
     return out
 
 
-def _draw(rng: np.random.Generator, names: list[str], k: int) -> list[str]:
-    return [names[i] for i in rng.permutation(len(names))[:k]]
+def _draw(rng: np.random.Generator, names: Sequence[str], k: int) -> list[str]:
+    return [names[int(i)] for i in rng.permutation(len(names))[:k]]
 
 
 def generate(task: int, s: Settings) -> World:
