@@ -6,8 +6,10 @@ measured audits are added. ``--check`` writes nothing and fails when a page is n
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
+import itertools
 import json
 import re
 import sys
@@ -23,8 +25,13 @@ AUDIT = DOCS.parent / "tests" / "transcripts" / "audit.json"
 
 def field_docs(cls: type) -> dict[str, str]:
     """The one-line docstring under each setting."""
-    found = re.findall(r'^    (\w+): .*\n    """(.*?)"""', inspect.getsource(cls), re.M | re.S)
-    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+    (body,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(body, ast.ClassDef)
+    out = {}
+    for field, text in itertools.pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            out[ast.unparse(field.target)] = re.sub(r"\s+", " ", str(text.value.value))
+    return out
 
 
 def default(f: dataclasses.Field) -> str:

@@ -123,8 +123,7 @@ def main() -> None:
             continue
         HERE.mkdir(exist_ok=True)
         path(entry).write_text(transcript(entry))
-        if not entry.wrappers:
-            audits[entry.id] = audit(entry)
+        audits[entry.id] = audit(entry)
         print(entry.id, audits.get(entry.id, ""))
     known = [e.id for e in entries()]
     AUDIT.write_text(json.dumps({k: v for k, v in sorted(audits.items()) if k in known}, indent=1) + "\n")

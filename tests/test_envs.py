@@ -145,13 +145,14 @@ def test_the_transcript_is_the_behaviour(entry):
     )
 
 
-@pytest.mark.parametrize("entry", PLAIN)
+@pytest.mark.parametrize("entry", EVERY)
 def test_the_audit_is_what_was_recorded(entry):
     recorded = json.loads(T.AUDIT.read_text())[entry.id]
     assert recorded["null"] == 0.0 and recorded["null_return"] <= 0.0
-    assert recorded["oracle"] == 1.0 and recorded["oracle_return"] == 1.0
-    assert recorded["random"] < recorded["oracle"] / 2
-    if entry.requires != "textworld":  # its 200 random episodes take minutes: recorded by the script only
+    assert recorded["oracle"] == 1.0 and recorded["random"] < recorded["oracle"] / 2
+    if not any(w.name == "ShapedEnv" for w in entry.wrappers):
+        assert recorded["oracle_return"] == 1.0
+    if not entry.wrappers and entry.requires != "textworld":  # others take minutes: recorded by the script only
         assert T.audit(entry) == recorded
 
 
