@@ -37,13 +37,13 @@ test: $(VENV)/.ready
 test-full: $(VENV)/.ready test-oldest
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-# the oldest gymnasium that we support (nle pins it), with nothing but the core's own dependencies
+# the oldest gymnasium that we support (nle pins it), with little but the core's own dependencies
 test-oldest: $(VENV)-oldest/.ready
 	$(VENV)-oldest/bin/python -m pytest -m core $(PYTEST_ARGS)
 
 $(VENV)-oldest/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/pip install -q 'gymnasium==1.2.0' numpy pytest pytest-xdist pytest-timeout hypothesis
+	$(VENV)-oldest/bin/pip install -q 'gymnasium==1.2.0' numpy pillow pytest pytest-xdist pytest-timeout hypothesis
 	$(VENV)-oldest/bin/pip install -q --no-deps -e .
 	@touch $@
 

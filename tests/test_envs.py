@@ -40,6 +40,7 @@ def installed(request):
         pytest.importorskip("textworld", reason="the extra textworld is not installed")
 
 
+@pytest.mark.core
 @pytest.mark.smoke
 @pytest.mark.parametrize("entry", EVERY)
 def test_it_can_be_made_and_stepped(entry):
@@ -58,6 +59,7 @@ def test_the_module_form_of_an_id_works():
     assert "Objective:" in out
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("entry", EVERY)
 def test_gymnasiums_checker_finds_nothing(entry):
     env = T.make(entry, render_mode="ansi")
@@ -85,6 +87,7 @@ def mutable(x, found):
     return found
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("entry", EVERY)
 def test_no_mutable_object_is_shared_between_steps(entry):
     env = T.make(entry)
@@ -129,6 +132,7 @@ def hashes(ids, hashseed):
     return done.stdout
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_seed_gives_the_same_bytes_in_two_processes(family):
     ids = [e.id for e in entries() if e.entry_point == family.entry_point]
@@ -136,6 +140,7 @@ def test_the_same_seed_gives_the_same_bytes_in_two_processes(family):
     assert first.count("\n") == len(ids) and first == hashes(ids, "4711")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("entry", EVERY)
 def test_the_transcript_is_the_behaviour(entry):
     golden = T.path(entry)
@@ -186,6 +191,7 @@ def test_tasks_and_unknown_options(entry):
     assert not set(test.unwrapped.tasks()[:50]) & set(env.unwrapped.tasks()[:50])
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("entry", PLAIN)
 def test_restored_states_replay_the_same(entry):
     env, rng = T.make(entry).unwrapped, np.random.default_rng(0)
@@ -218,6 +224,7 @@ def test_it_can_be_looked_at(entry, capsys):
     assert obs in capsys.readouterr().out
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("entry", EVERY)
 def test_the_spec_survives_json(entry):
     from gymnasium.envs.registration import EnvSpec
@@ -228,6 +235,7 @@ def test_the_spec_survives_json(entry):
     assert T.shown(a) == T.shown(b)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("entry", EVERY)
 def test_sync_vectors_in_every_autoreset_mode(entry, mode):

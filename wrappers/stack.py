@@ -195,6 +195,8 @@ class Stack:
                 new = m.steps(states, ts)
             except KeyError as e:
                 raise self.missing(name, m, e) from e
+            if len(new) != len(ts):
+                raise ValueError(f"{name}: one number a step is expected, not {len(new)} for {len(ts)} steps")
             for lane, t, r, s in zip(lanes, ts, new, states):
                 _running(lane)[k] = s
                 t.terms[name] = r - t.reward
@@ -230,8 +232,7 @@ class Stack:
                 lane.walked = False
         if ended and self.records:
             groups = [[lanes[i]] for i in ended]
-            if self.joint:  # wait for the last agent of the joint episode
-                team = lanes[ended[0]].team or []
+            if self.joint and (team := lanes[ended[0]].team):  # wait for the last agent of the joint episode
                 groups = [team] if all(x.states is None for x in team) else []
             for g in groups:
                 self._close_group([x for x in g if x.done is not None], lanes, ended, rewards, extra)
@@ -307,7 +308,8 @@ class Stack:
     def _with_facts(self, traj: Trajectory) -> Trajectory:
         infos = [traj.infos[0] | self._known(at_reset(traj.obs[0], traj.infos[0]))]
         infos += [t.info | self._known(t) for t in traj]
-        return replace(traj, infos=infos)
+        terms = {} if "reward_terms" in self.facts else traj.terms  # empty: built from the infos, as online
+        return replace(traj, infos=infos, terms=terms)
 
     @staticmethod
     def _pooled(m: Shaper, group: list[Trajectory]) -> list[Floats]:

@@ -50,7 +50,8 @@ def shape(
             cls = getattr(importlib.import_module(f"{__name__}.{file}"), name)
             if type(env) is cls:
                 old: Stack = env.stack
-                return cls(env.env, [*old.shapers, *layers], old.seed, {**old.facts, **(facts or {})} or None)
+                more = {} if getattr(env, "wanted", True) else {"columns": False}
+                return cls(env.env, [*old.shapers, *layers], old.seed, {**old.facts, **(facts or {})} or None, **more)
             return cls(env, layers, seed, facts)
     raise TypeError(
         f"no host for {type(env).__name__}: "
@@ -59,11 +60,12 @@ def shape(
 
 
 def inner_stack(env: Any) -> Stack | None:
-    """The stack nearest outside ``env``'s core, looking through wrappers; None if there is none."""
+    """The stack nearest outside ``env``'s core, looking through wrappers, conversions and sub-environments, or None."""
     while env is not None:
-        if isinstance(found := vars(env).get("stack"), Stack):
+        inside = getattr(env, "__dict__", {})
+        if isinstance(found := inside.get("stack"), Stack):
             return found
-        env = vars(env).get("env")
+        env = inside.get("env") or inside.get("aec_env") or next(iter(inside.get("envs") or ()), None)
     return None
 
 

@@ -43,7 +43,8 @@ class ShapedAECEnv(BaseWrapper):  # type: ignore[misc]
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Resets the game; an agent's episode begins at its first turn."""
         self.env.reset(seed=seed, options=options)
-        self.stack.abandoned += any(lane.walked for lane in self.lanes.values())
+        if any(lane.walked for lane in self.lanes.values()):
+            self.stack._abandon()
         self.lanes, self.actions = {}, {}
         self._cumulative_rewards = dict.fromkeys(self.env.agents, 0.0)
         self._turn()

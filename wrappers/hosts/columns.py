@@ -50,18 +50,32 @@ def spread(x: Any, idx: Any, n: int) -> Floats:
 def put(obs: Any, ends: Any, final: Any) -> Any:
     """Batched observations with the rows ``ends`` replaced by the last ones of the old episodes.
 
-    ``final`` is one row an environment (object array) or already one an ended environment.
+    ``final`` holds one observation an environment: an object array, or batched as ``obs`` is.
     """
+    return _replaced(obs, ends, pick(final, ends))
+
+
+def _replaced(obs: Any, ends: Any, rows: Any) -> Any:
+    """``rows`` has one observation for each of ``ends``."""
     if isinstance(obs, dict):
-        return {k: put(v, ends, [final[i][k] for i in ends]) for k, v in obs.items()}
+        return {
+            k: _replaced(v, ends, rows[k] if isinstance(rows, dict) else [r[k] for r in rows]) for k, v in obs.items()
+        }
     out = obs.copy()
-    out[ends] = np.stack([final[i] for i in ends] if len(final) == len(obs) else final)
+    out[ends] = np.stack(list(rows))
     return out
 
 
 def overlay(top: dict[str, Any], final: dict[str, Any], done: Any) -> dict[str, Any]:
-    """Infos that show, on the lanes that ended, the last step of the old episode."""
-    out = {k: v for k, v in top.items() if not k.startswith(("final_", "_final_"))}
+    """Infos that show, on the lanes that ended, the last step of the old episode.
+
+    A key that only the next episode's reset published is not said there: its mask is cleared. The statistics of a vector
+    ``RecordEpisodeStatistics`` stand at the top level although they belong to the old episode.
+    """
+    out = {k: v for k, v in top.items() if k.removeprefix("_") not in ("final_obs", "final_info")}
+    for k in list(out):
+        if k[0] == "_" and k not in final and k != "_episode":
+            out[k] = out[k] & ~done
     for k, v in final.items():
         o = out.get(k)
         if isinstance(v, dict):

@@ -12,6 +12,22 @@ from ..stack import Stack
 from ..types import Trajectory
 
 
+def _info(infos: dict[str, Any], i: int, n: int) -> dict[str, Any]:
+    """Info ``i`` of ``n + 1`` as it was online: what was recorded at the ``n`` steps only is absent at the reset."""
+    out: dict[str, Any] = {}
+    for k, v in infos.items():
+        if isinstance(v, dict):
+            if part := _info(v, i, n):
+                out[k] = part
+        elif (late := len(v[0] if isinstance(v, tuple) else v) == n) and not i:
+            continue
+        else:
+            x = _at(v, i - late)
+            x = x.item() if isinstance(x, np.generic) else x
+            out[k] = x.decode() if isinstance(x, bytes) else x  # HDF5 gives text back as bytes
+    return out
+
+
 def _at(x: Any, i: int) -> Any:
     if isinstance(x, dict):
         return {k: _at(v, i) for k, v in x.items()}
@@ -21,7 +37,7 @@ def _at(x: Any, i: int) -> Any:
 def trajectory(episode: Any) -> Trajectory:
     """From ``minari.EpisodeData``: T actions and rewards, T + 1 observations and infos (if recorded)."""
     n = len(episode.rewards)
-    infos = [_at(episode.infos, i) if episode.infos else {} for i in range(n + 1)]
+    infos = [_info(episode.infos or {}, i, n) for i in range(n + 1)]
     return Trajectory(
         [_at(episode.observations, i) for i in range(n + 1)],
         [_at(episode.actions, i) for i in range(n)],
@@ -29,7 +45,7 @@ def trajectory(episode: Any) -> Trajectory:
         bool(episode.terminations[-1]) if n else False,
         bool(episode.truncations[-1]) if n else False,
         infos,
-        {"id": episode.id},
+        {"id": episode.id} | infos[0].get("meta", {}),
     )
 
 

@@ -38,10 +38,10 @@ class ShapedParallelEnv(BaseParallelWrapper):  # type: ignore[misc]
     ) -> tuple[dict[Any, Any], dict[Any, Any]]:
         """Resets the game and begins an episode for every agent."""
         obs, infos = self.env.reset(seed=seed, options=options)
-        self.stack.abandoned += any(lane.walked for lane in self.lanes.values())
+        if any(lane.walked for lane in self.lanes.values()):
+            self.stack._abandon()
         self.lanes, self.team, self.count = {}, [], self.count + 1
-        infos = {a: infos[a] | self._join(a, o, infos[a]) for a, o in obs.items()}
-        return obs, infos
+        return obs, infos | {a: infos[a] | self._join(a, o, infos[a]) for a, o in obs.items()}
 
     def _join(self, agent: Any, obs: Any, info: dict[str, Any]) -> dict[str, Any]:
         self.lanes[agent] = Lane(self.team, agent=agent, joint=self.count)

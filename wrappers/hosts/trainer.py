@@ -42,22 +42,29 @@ def at_tokens(traj: Trajectory) -> Trajectory:
     """The same episode with tokens as steps, so that the same shapers run at token grain.
 
     ``meta["spans"]`` has a ``(start, end)`` a turn, ``meta["ids"]`` the token ids. A reward goes on its turn's last
-    token, an advantage on all of its tokens.
+    token, an advantage on all of its tokens; tokens between the turns get 0 and NaN. ``meta["turn"]`` has the turn of each
+    token, -1 between them.
 
     Raises:
-        ValueError: ``spans`` is missing or does not fit the turns.
+        ValueError: ``spans`` is missing or does not fit the turns, or a turn has no token.
     """
     spans = traj.meta.get("spans")
     if spans is None or len(spans) != len(traj):
         raise ValueError('meta["spans"] must have one (start, end) a turn')
-    n = spans[-1][1] if len(spans) else 0
+    edges = [0, *(x for span in spans for x in span)]
+    if edges != sorted(edges) or any(a == b for a, b in spans):
+        raise ValueError(f"spans follow each other and hold at least one token each, not {spans!r}")
+    n = edges[-1]
 
     def put(x: Floats, every: bool) -> Floats:
-        out = np.zeros(n)
+        out = np.full(n, np.nan if every else 0.0)  # a token of no turn has no advantage: out of the loss
         for (a, b), v in zip(spans, x):
             out[a if every else b - 1 : b] = v
         return out
 
+    turn = np.full(n, -1)
+    for i, (a, b) in enumerate(spans):
+        turn[a:b] = i
     infos: list[dict[str, Any]] = [dict(traj.infos[0]), *({} for _ in range(n))]
     for (_, b), info in zip(spans, traj.infos[1:]):
         infos[b] = {k: v for k, v in info.items() if k != "reward_terms"}
@@ -68,7 +75,7 @@ def at_tokens(traj: Trajectory) -> Trajectory:
         traj.terminated,
         traj.truncated,
         infos,
-        traj.meta | {"turn": np.repeat(np.arange(len(spans)), [b - a for a, b in spans])},
+        traj.meta | {"turn": turn},
         {k: put(v, False) for k, v in traj.terms.items()},
         None if traj.advantages is None else put(traj.advantages, True),
     )
@@ -87,7 +94,7 @@ def trl_reward(stack: Stack, outcome: Callable[..., Sequence[float]]) -> Callabl
         turns = [[{"role": "assistant", "content": c}] if isinstance(c, str) else c for c in completions]
         trajs = [dialogue(p, c, s, task=str(p)) for p, c, s in zip(prompts, turns, scores)]
         final = stack.run(trajs)
-        if log := kw.get("log_metric"):
+        if final and (log := kw.get("log_metric")):
             for n in final[0].terms:
                 log(f"reward_terms/{n}", float(np.mean([t.terms[n].sum() for t in final])))
         return [float(t.rewards.sum() if t.advantages is None else np.nanmean(t.advantages)) for t in final]

@@ -41,8 +41,10 @@ class ShapedVectorEnv(VectorWrapper):
         for name, m in zip(self.stack.names, self.stack.shapers):
             if m.pool == "joint":
                 raise ValueError(f"{name} mixes the agents of one game, sub-environments are separate games")
-        self.mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        able = all(m.columnar for m in self.stack.head) and _arrays(env.single_observation_space)
+        self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        spaces = (env.single_observation_space, env.single_action_space)
+        able = all(m.columnar for m in self.stack.head) and all(map(_arrays, spaces))
+        self.wanted = columns
         self.columns = columns and able and not self.stack.facts
         self.lanes = [Lane(index=i) for i in range(env.num_envs)]
         # columns: layer states, lanes with a running episode, lanes that have stepped, and the record
@@ -53,18 +55,21 @@ class ShapedVectorEnv(VectorWrapper):
         self.rows: list[tuple[Any, ...]] = []
         self.first: list[Any] = [None] * env.num_envs  # a lane's (first row, first obs, first info)
         self.obs: Any = None
+        self._fresh_buffers = getattr(env.unwrapped, "copy", True)  # False: the next step overwrites the observations
+        self._checked = not self.stack.shapers
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Resets all lanes, or those of ``options["reset_mask"]``."""
-        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
-        obs, infos = self.env.reset(seed=seed, options=options)
+        mask = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        # a copy: Gymnasium pops the mask, and whoever stands outside may still want it
+        obs, infos = self.env.reset(seed=seed, options=options and dict(options))
         if self.columns:
             for _ in range(int((mask & self.live & self.walked).sum())):
                 self.stack._abandon()
             if mask.all():
                 self.rows, self.first = [], [None] * self.num_envs
-            self._fresh(mask, obs, infos)
-            self.obs = obs
+            self.obs = self._own(obs)
+            self._fresh(mask, self.obs, infos)
             return obs, infos
         for i, o in enumerate(iterate(self.observation_space, obs)):
             if mask[i]:
@@ -84,16 +89,20 @@ class ShapedVectorEnv(VectorWrapper):
         for i, (a, o) in enumerate(rows):
             lane, done = self.lanes[i], bool(term[i] or trunc[i])
             if lane.states is None:  # NEXT_STEP: this call only reset sub-environment i
+                self._may_reset()
                 fresh.append((i, _copy(o), one(infos, i)))
                 continue
             info = one(infos, i)
             if done and self.mode == AutoresetMode.SAME_STEP:  # o already belongs to the next episode
-                fresh.append((i, _copy(o), {k: v for k, v in info.items() if not k.startswith("final_")}))
-                o, info = info["final_obs"], info["final_info"]
+                fresh.append((i, _copy(o), _of_next(info)))
+                o, info = info["final_obs"], info["final_info"] | {k: info[k] for k in ("episode",) if k in info}
             lanes.append(lane)
             where.append(i)
             r = float(rewards[i])
-            ts.append(Transition(lane.obs, a, r, _copy(o), bool(term[i]), bool(trunc[i]), info, account(info, r)))
+            t = Transition(lane.obs, _copy(a), r, _copy(o), bool(term[i]), bool(trunc[i]), info, account(info, r))
+            ts.append(t)
+        if ts and not self._checked:
+            self._refuse_twice(ts[0].terms)
         new, extra = self.stack.step(lanes, ts) if lanes else ([], [])
         for i, r, e in zip(where, new, extra):
             rewards[i] = r
@@ -104,8 +113,27 @@ class ShapedVectorEnv(VectorWrapper):
         return obs, rewards, term, trunc, infos
 
     def _tell(self, infos: dict[str, Any], extra: dict[str, Any], i: int, done: bool) -> dict[str, Any]:
-        same = done and self.mode == AutoresetMode.SAME_STEP  # the top level is the next episode's
-        return self.env.unwrapped._add_info(infos, {"final_info": extra} if same else extra, i)
+        if done and self.mode == AutoresetMode.SAME_STEP:  # the top level is the next episode's
+            stats = {k: extra[k] for k in ("episode",) if k in extra and k in infos}  # but not a Monitor's
+            extra = {"final_info": {k: v for k, v in extra.items() if k not in stats}} | stats
+        return self.env.unwrapped._add_info(infos, extra, i)
+
+    def _own(self, obs: Any) -> Any:
+        return obs if self._fresh_buffers else _copy(obs)
+
+    def _may_reset(self) -> None:
+        if self.mode == AutoresetMode.DISABLED:
+            raise RuntimeError('the episode of a lane is over: call reset(options={"reset_mask": ...}) before step()')
+
+    def _refuse_twice(self, terms: Mapping[str, Any]) -> None:
+        """Sub-environments in other processes do not show their stacks, but their account does."""
+        self._checked = True
+        for name in self.stack.names:
+            if name in terms:
+                raise ValueError(
+                    f"the sub-environments are shaped already, their account has a term {name!r}: "
+                    "put all layers into one list, shape(vector_env, [...])"
+                )
 
     # -- all lanes at once -----------------------------------------------------------------------
     def _fresh(self, mask: Any, obs: Any, infos: dict[str, Any]) -> None:
@@ -125,7 +153,7 @@ class ShapedVectorEnv(VectorWrapper):
         self.returns[:, idx] = 0.0
         if self.stack.records:
             for i in np.flatnonzero(mask):
-                self.first[i] = (len(self.rows), _copy(pick(obs, i)), one(infos, int(i)))
+                self.first[i] = (len(self.rows), _copy(pick(obs, i)), _of_next(one(infos, int(i))))
 
     @staticmethod
     def _check(name: str, m: Shaper, infos: dict[str, Any], lanes: Any) -> None:
@@ -140,14 +168,28 @@ class ShapedVectorEnv(VectorWrapper):
     ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         stack, live, done = self.stack, self.live, term | trunc
         ended, same = bool(done.any()), self.mode == AutoresetMode.SAME_STEP
-        idx: Any = slice(None) if live.all() else np.flatnonzero(live)
-        last, info = obs, infos
+        every = bool(live.all())
+        idx: Any = slice(None) if every else np.flatnonzero(live)
+        now = self._own(obs)
+        if not every:
+            self._may_reset()
+            if not live.any():  # NEXT_STEP: this call only reset all of them, there is no step to show to a layer
+                self.live, self.obs = ~done, now
+                self._fresh(~live, now, infos)
+                return obs, rewards, term, trunc, infos
+        actions = actions if isinstance(actions, (dict, np.ndarray)) else np.asarray(actions)
+        last, info = now, infos
         if same and ended:  # the end of the old episode, not the start of the new one
-            last = put(obs, np.flatnonzero(done), infos["final_obs"])
+            last = put(now, np.flatnonzero(done), infos["final_obs"])
             info = overlay(infos, infos.get("final_info", {}), done)
         info_ = pick(info, idx)
         given = rewards[idx].copy()
         terms = {k: v for k, v in account(info_, given).items() if k[0] != "_"}
+        said = info_.get("_reward_terms") if "reward_terms" in info_ else None
+        if said is not None and not said.all():  # a sub-environment without an account: its reward is one term
+            terms["env"] = np.where(said, terms.get("env", 0.0), given)
+        if not self._checked:
+            self._refuse_twice(terms)
         old, acted, new_obs = pick(self.obs, idx), pick(actions, idx), pick(last, idx)
         t = Transition(old, acted, given, new_obs, term[idx], trunc[idx], info_, terms)
         for k, (name, m) in enumerate(zip(stack.names, stack.head)):
@@ -158,6 +200,8 @@ class ShapedVectorEnv(VectorWrapper):
             except KeyError as e:
                 raise stack.missing(name, m, e) from e
             self.states[k] = merge(self.states[k], idx, state, len(given))
+            if np.shape(new) != given.shape:  # one number for all lanes
+                new = np.full(given.shape, new, np.float64)
             terms[name] = new - t.reward
             t.reward = new
         if not np.isfinite(np.sum(t.reward)):
@@ -169,14 +213,14 @@ class ShapedVectorEnv(VectorWrapper):
         self.returns[0, idx] += given
         self.returns[1, idx] += t.reward
         if stack.records:
-            self.rows.append((_copy(actions), rewards.copy(), last, info, terms))
+            self.rows.append((_copy(actions), rewards.copy(), last, dict(info), terms))
         self._publish(infos, terms | dict.fromkeys(stack.zeros, np.zeros(self.num_envs)), live, done, same and ended)
         if ended:
             infos = self._end(np.flatnonzero(done & live), rewards, term, trunc, info, infos)
         fresh = done if same else ~live if self.mode == AutoresetMode.NEXT_STEP else None
-        self.live, self.obs = ~done, obs
+        self.live, self.obs = ~done, now
         if fresh is not None and fresh.any():
-            self._fresh(fresh, obs, infos)
+            self._fresh(fresh, now, infos)
         self._forget()
         return obs, rewards, term, trunc, infos
 
@@ -243,7 +287,17 @@ def _arrays(space: Any) -> bool:
 
 
 def _copy(o: Any) -> Any:
+    """The same tree with arrays of its own."""
+    if isinstance(o, dict):
+        return {k: _copy(v) for k, v in o.items()}
+    if isinstance(o, tuple) and not hasattr(o, "_fields"):
+        return tuple(map(_copy, o))
     return o.copy() if isinstance(o, np.ndarray) else o
+
+
+def _of_next(info: dict[str, Any]) -> dict[str, Any]:
+    """The reset info of the next episode, without what SAME_STEP says about the old one beside it."""
+    return {k: v for k, v in info.items() if k not in ("final_obs", "final_info", "episode")}
 
 
 def one(infos: dict[str, Any], i: int) -> dict[str, Any]:
