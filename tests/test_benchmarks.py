@@ -1,0 +1,66 @@
+"""The benchmarks run; their figures are for the reader, never a test."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+if not BENCHMARKS.is_dir():
+    pytest.skip("needs the whole checkout", allow_module_level=True)
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_the_overhead_table_has_every_contender_and_a_verdict_a_target():
+    command = [sys.executable, BENCHMARKS / "shaping_overhead.py", "--quick", "--rounds", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    bench = module("shaping_overhead")
+    assert done.returncode in (0, 1), done.stderr
+    assert all(f"| {name} |" in done.stdout for name in (*bench.SINGLE, *bench.MANY))
+    assert sum(line.startswith(("pass: ", "FAIL: ")) for line in done.stdout.splitlines()) == 5
+
+
+def test_the_evidence_suite_is_well_formed_and_its_budget_is_stated():
+    pytest.importorskip("textworld", reason="the extra textworld is not installed")
+    from milepost.cli.suite import load_suite
+    from milepost.wrappers import allow_import
+
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        allow_import("hackable")
+        suite = load_suite(BENCHMARKS / "shaping_helps.toml", ("hackable",))
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    runs = [(r["env"]["name"], r["stack"]["name"]) for r in suite.runs]
+    assert {n: sum(r[0] == n for r in runs) for n, _ in runs} == {
+        "Quest-easy": 70,
+        "Quest-medium": 70,
+        "TextWorld cooking": 35,
+    }
+    assert len({s for _, s in runs}) == 7
+
+
+def test_the_gpu_script_compares_losses_and_refuses_without_a_device():
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    bench = module("gpu_rates")
+    gap, loss = bench.loss_gap("cpu", {"dim": 8, "hidden": 8}, steps=64)
+    assert gap == 0.0 and loss != 0.0
+    if not torch.cuda.is_available():
+        done = subprocess.run([sys.executable, BENCHMARKS / "gpu_rates.py"], capture_output=True, text=True)
+        assert done.returncode == 1 and done.stdout.startswith("no cuda device: nothing was run")
+
+
+def test_the_loss_on_cuda_is_the_loss_on_the_cpu():
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("no cuda device")
+    bench = module("gpu_rates")
+    assert bench.loss_gap("cuda", {})[0] <= bench.TOLERANCE
