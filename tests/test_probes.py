@@ -1,0 +1,126 @@
+"""Anti-hacking probes: what every published reward method pays, at most, for an episode that gets nowhere."""
+
+import math
+
+import numpy as np
+import pytest
+
+from milepost.wrappers import (
+    Clip,
+    Conserve,
+    CountBonus,
+    EpisodicCountDiscount,
+    Focus,
+    Gate,
+    GatedRewardAccumulation,
+    HopProgress,
+    Mix,
+    Normalize,
+    PotentialShaping,
+    ProgressAttribution,
+    Scale,
+    ScoreDelta,
+    ScoreDeltaWin,
+    Stack,
+    SubgoalOptions,
+    Trajectory,
+    Uniform,
+)
+from milepost.wrappers.shaper import catalog
+
+pytestmark = pytest.mark.core
+
+# hack: (is the world better than at the start, at the reset and after each of n steps; what the environment pays a step)
+HACKS = {
+    "a useless but valid action": (lambda n: [False] * (n + 1), 0.0),
+    "a repeated credited action": (lambda n: [False] + [True] * n, 2.0),
+    "an oscillating score": (lambda n: [i % 2 == 1 for i in range(n + 1)], 0.0),
+    "progress just before the cut": (lambda n: [False] * n + [True], 0.0),
+    "progress just before a failure": (lambda n: [False] * n + [True], 0.0),
+}
+ZETA = 1.2020569031595942  # of 3
+
+# method: (an instance, most that it pays for n steps for which the environment pays x in sum), as its docstring says
+ROWS = {
+    "clip": (Clip(-1, 1), lambda n, x: min(x, n)),
+    "conserve": (Conserve(SubgoalOptions(beta=0.5)), lambda n, x: x),
+    "count_bonus": (CountBonus(0.1), lambda n, x: x + 0.1 * (2 * math.sqrt(2 * n) - 1)),  # of two things in turn
+    "episodic_count_discount": (EpisodicCountDiscount(), lambda n, x: min(x, 2.0 * ZETA)),
+    "focus": (Focus("format", EpisodicCountDiscount()), lambda n, x: min(x, 2.0 * ZETA)),
+    "gate": (Gate(SubgoalOptions(beta=0.5), key="progress", threshold=0.4), lambda n, x: x + 0.5),
+    "gated_reward_accumulation": (GatedRewardAccumulation(), lambda n, x: 0.0),  # the outcome alone, and it is 0
+    "hop_progress": (HopProgress(gamma=1.0, success_bonus=0.5, success_at=0.45), lambda n, x: x + 0.25 + 0.5),
+    "mix": (Mix([Uniform(), ScoreDelta()]), lambda n, x: x + 0.25 / 2),
+    "normalize": (Normalize(), lambda n, x: math.inf if x else 0.0),  # keeps zeros and signs, promises no size
+    "potential_shaping": (PotentialShaping(key="progress", gamma=1.0), lambda n, x: x + 0.25),
+    "progress_attribution": (ProgressAttribution(), lambda n, x: x),
+    "scale": (Scale(2.0, ScoreDelta()), lambda n, x: x + 2 * 0.25),
+    "score_delta": (ScoreDelta(), lambda n, x: x + 0.25),
+    "score_delta_win": (ScoreDeltaWin(), lambda n, x: x + 0.25),
+    "subgoal_options": (SubgoalOptions(beta=0.5), lambda n, x: x + 0.5),  # once
+    "uniform": (Uniform(), lambda n, x: x),
+}
+
+
+def facts(better):
+    return {
+        "progress": 0.5 if better else 0.25,
+        "score": 2.0 if better else 1.0,
+        "max_score": 4.0,
+        "subgoals": {"key": better},
+        "valid_action": True,
+        "success": False,
+    }
+
+
+def episode(hack, n):
+    where, pay = HACKS[hack]
+    states = where(n)
+    infos = [facts(s) for s in states]
+    infos[1:] = [i | {"reward_terms": {"outcome": 0.0, "format": pay}} for i in infos[1:]]
+    dead = hack.endswith("failure")
+    return Trajectory([int(s) for s in states], [1] * n, np.full(n, pay), dead, not dead, infos)
+
+
+def paid(shaper, hack, n):
+    (out,) = Stack([shaper]).run([episode(hack, n)])
+    assert out.rewards.shape == (n,) and np.isfinite(out.rewards).all()
+    return float(out.rewards.sum())
+
+
+def test_every_published_method_that_pays_has_a_row():
+    assert sorted(ROWS) == sorted(n for n, c in catalog().items() if c.output == "reward")
+    for name, (shaper, _) in ROWS.items():
+        assert type(shaper) is catalog()[name]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_no_hack_is_paid_more_than_the_docstring_says(name):
+    shaper, most = ROWS[name]
+    gaps = []
+    for hack, (_, pay) in HACKS.items():
+        for n in (1, 2, 9, 80, 800):
+            got, limit = paid(shaper, hack, n), most(n, n * pay)
+            assert got <= limit + 1e-9, (hack, n)
+            gaps.append((got - limit) / max(1.0, abs(limit)) if math.isfinite(limit) else -math.inf)
+    assert max(gaps) > -0.03  # the limit is what some hack really gets, not a number out of reach
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_an_empty_episode_pays_nothing(name):
+    (out,) = Stack([ROWS[name][0]]).run([episode("a useless but valid action", 0)])
+    assert out.rewards.shape == (0,) and all(v.shape == (0,) for v in out.terms.values())
+
+
+@pytest.mark.parametrize("name", ["potential_shaping", "hop_progress"])
+def test_progress_that_ends_in_a_failure_is_taken_back_and_at_a_cut_is_kept(name):
+    shaper = {"potential_shaping": PotentialShaping, "hop_progress": HopProgress}[name](key="progress", gamma=1.0)
+    assert paid(shaper, "progress just before the cut", 9) == pytest.approx(0.25)
+    assert paid(shaper, "progress just before a failure", 9) == pytest.approx(-0.25)  # minus what the start was worth
+
+
+def test_the_two_hacks_that_docstrings_warn_of_are_real():
+    # a gate around a difference pays each rise and no fall; grounding pays every valid action
+    assert paid(Gate(ScoreDelta(), "progress", 0.4), "an oscillating score", 80) == pytest.approx(40 * 0.25)
+    grounded = ProgressAttribution(beta=0.5)
+    assert paid(grounded, "a useless but valid action", 80) == pytest.approx(80 * 0.5)
