@@ -49,6 +49,8 @@ class ShapedVectorEnv(VectorWrapper):
         self.lanes = [Lane(index=i) for i in range(env.num_envs)]
         # columns: layer states, lanes with a running episode, lanes that have stepped, and the record
         self.states: list[Any] = [None] * len(self.stack.head)
+        pairs = zip(self.stack.names, self.stack.head)
+        self.needs = {key: name for name, m in reversed(list(pairs)) for key in m.needs}  # a fact: who first reads it
         self.live = np.zeros(env.num_envs, bool)
         self.walked = np.zeros(env.num_envs, bool)
         self.returns = np.zeros((2, env.num_envs))
@@ -141,8 +143,8 @@ class ShapedVectorEnv(VectorWrapper):
         every = bool(mask.all())
         idx = slice(None) if every else np.flatnonzero(mask)
         o, info = pick(obs, idx), pick(infos, idx)
+        self._check(infos, mask)
         for k, (name, m) in enumerate(zip(self.stack.names, self.stack.head)):
-            self._check(name, m, infos, mask)
             try:
                 state = m.init(o, info)
             except KeyError as e:
@@ -155,12 +157,11 @@ class ShapedVectorEnv(VectorWrapper):
             for i in np.flatnonzero(mask):
                 self.first[i] = (len(self.rows), _copy(pick(obs, i)), _of_next(one(infos, int(i))))
 
-    @staticmethod
-    def _check(name: str, m: Shaper, infos: dict[str, Any], lanes: Any) -> None:
+    def _check(self, infos: dict[str, Any], lanes: Any) -> None:
         """A batched info has zeros where a sub-environment said nothing: never take them for facts."""
-        for key in m.needs:
+        for key, name in self.needs.items():
             said = infos.get(f"_{key}")
-            if key in infos and said is not None and not said[lanes].all():
+            if key in infos and said is not None and not (said | ~lanes).all():
                 raise MissingFact(name, key)
 
     def _columns(
@@ -192,9 +193,8 @@ class ShapedVectorEnv(VectorWrapper):
             self._refuse_twice(terms)
         old, acted, new_obs = pick(self.obs, idx), pick(actions, idx), pick(last, idx)
         t = Transition(old, acted, given, new_obs, term[idx], trunc[idx], info_, terms)
+        self._check(info, live)
         for k, (name, m) in enumerate(zip(stack.names, stack.head)):
-            if m.needs:
-                self._check(name, m, info, live)
             try:
                 new, state = m.step(pick(self.states[k], idx), t)
             except KeyError as e:
@@ -243,19 +243,19 @@ class ShapedVectorEnv(VectorWrapper):
         return infos
 
     def _publish(self, infos: dict[str, Any], terms: dict[str, Any], live: Any, done: Any, final: bool) -> None:
-        def masked(mask: Any) -> dict[str, Any]:
-            every, out = mask.all(), {}
+        def shown(mask: Any, part: bool) -> dict[str, Any]:
+            out = {}
             for k, v in terms.items():
-                out[k] = v.copy() if every else np.where(mask, v, 0.0)
+                out[k] = np.where(mask, v, 0.0) if part else v.copy()
                 out[f"_{k}"] = mask
             return out
 
         if final:  # SAME_STEP: the top level belongs to the next episode
             infos.setdefault("final_info", {})
-            infos["final_info"]["reward_terms"], infos["final_info"]["_reward_terms"] = masked(done), done
+            infos["final_info"]["reward_terms"], infos["final_info"]["_reward_terms"] = shown(done, True), done
             live = live & ~done
         live = live.copy()
-        infos["reward_terms"], infos["_reward_terms"] = masked(live), live
+        infos["reward_terms"], infos["_reward_terms"] = shown(live, final), live  # terms of idle lanes are 0.0
 
     def _episode(self, i: int, terminated: bool, truncated: bool) -> Trajectory:
         start, obs0, info0 = self.first[i]
