@@ -22,15 +22,28 @@ class Agent(Protocol):
         """The action for an observation and the info that came with it."""
 
 
+def _refuse_unknown(what: str, factory: Callable[..., Any], settings: dict[str, Any], *given: str) -> None:
+    """A setting that ``factory`` does not take, or that is ``given`` already, is one sentence."""
+    taken = inspect.signature(factory).parameters
+    if any(p.kind == p.VAR_KEYWORD for p in taken.values()):
+        return
+    known = [k for k in taken if k not in given]
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"{what} has no setting {key!r}{nearest(key, known)} It has: {', '.join(known) or 'none'}")
+
+
 def _random(env: gym.Env[Any, Any], **kw: Any) -> Any:
     from .random_agent import RandomAgent
 
+    _refuse_unknown("random", RandomAgent, kw, "space")
     return RandomAgent(env.action_space, **kw)
 
 
 def _oracle(env: gym.Env[Any, Any], seed: int = 0, **kw: Any) -> Any:
     from .oracle_agent import OracleAgent
 
+    _refuse_unknown("oracle", OracleAgent, kw, "env")
     return OracleAgent(env, **kw)
 
 
@@ -65,7 +78,7 @@ def make_agent(name: str, env: gym.Env[Any, Any], seed: int = 0, **settings: Any
 
     Args:
         name: one of ``AGENTS``; ``module:factory``, called as ``factory(env=..., seed=..., **settings)`` with those of the
-            first two that it takes; or the path of an SB3 ``.zip``.
+            first two that it takes; the path of an SB3 ``.zip``; or ``openai:MODEL@http://HOST:PORT/v1``.
         env: what it will act in.
         seed: of its own randomness.
         **settings: of the agent.
@@ -79,13 +92,20 @@ def make_agent(name: str, env: gym.Env[Any, Any], seed: int = 0, **settings: Any
     if name.endswith(".zip"):
         from .sb3 import SB3Agent
 
-        return SB3Agent.load(name, env)
+        _refuse_unknown(name, SB3Agent.load, settings, "path", "env")
+        agent = SB3Agent.load(name, env, **settings)
+        agent.reset(seed)
+        return agent
+    if name.startswith("openai:"):
+        from .llm_agent import EndpointAgent
+
+        return EndpointAgent.named(name, **settings)
     if ":" not in name:
-        raise ValueError(
-            f"no agent is called {name!r}{nearest(name, AGENTS)} Known: {', '.join(AGENTS)}, module:factory, *.zip"
-        )
+        forms = "module:factory, *.zip, openai:MODEL@URL"
+        raise ValueError(f"no agent is called {name!r}{nearest(name, AGENTS)} Known: {', '.join(AGENTS)}, {forms}")
     factory = use(name)
     given = {"env": env, "seed": seed}
+    _refuse_unknown(name, factory, settings)
     taken = inspect.signature(factory).parameters
     extra = {k: v for k, v in given.items() if k in taken and k not in settings}
     agent = factory(**extra, **settings)

@@ -249,9 +249,7 @@ class Credit(BaseCallback):
                     yield batch
         else:
             if not self.buffer.generator_ready:
-                state = np.random.get_state()
                 next(iter(self.plain.get(self.buffer, 1)))  # flattens the buffer
-                np.random.set_state(state)  # the same random numbers as without this callback
             order = np.random.permutation(np.flatnonzero(self._flat()))
             size = batch_size or max(1, len(order))
             for start in range(0, len(order) - 1, size):

@@ -70,7 +70,7 @@ class Scorer(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Scores with shared weights; rows without an action are far below all others."""
         state, mask = features[:, : self.size], features[:, -self.rows :] > 0.5
-        rows = features[:, self.size : -self.rows].unflatten(1, (self.rows, -1))
+        rows = features[:, self.size : -self.rows].reshape(len(features), self.rows, -1)
         own = state.unsqueeze(1).expand(-1, self.rows, -1)
         scores = self.score(torch.cat([own, rows], 2)).squeeze(2)
         # after a failure of the infrastructure no action is there: no number this low may reach a target then
@@ -117,17 +117,14 @@ class MaskedScoringPolicy(_Scoring, MaskableMultiInputActorCriticPolicy):  # typ
 class RecurrentScoringPolicy(_Scoring, RecurrentMultiInputActorCriticPolicy):  # type: ignore[misc]
     """For RecurrentPPO: the LSTMs read the state, the actions pass by them."""
 
-    def __init__(self, *args: Any, lstm_hidden_size: int = 64, **kwargs: Any) -> None:
-        super().__init__(*args, lstm_hidden_size=lstm_hidden_size, **kwargs)
-        layers = self.lstm_hidden_state_shape[0]
-        self.lstm_actor = nn.LSTM(STATE, lstm_hidden_size, layers)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **({"lstm_hidden_size": 64} | kwargs))
+        layers, _, hidden = self.lstm_hidden_state_shape
+        self.lstm_actor = nn.LSTM(STATE, hidden, layers)
         if self.lstm_critic is not None:
-            self.lstm_critic = nn.LSTM(STATE, lstm_hidden_size, layers)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=self.lr(1), **self.optimizer_kwargs)
-
-    def _build(self, lr_schedule: Any) -> None:
-        self.lr = lr_schedule
-        super()._build(lr_schedule)
+            self.lstm_critic = nn.LSTM(STATE, hidden, layers)
+        kw: Any = {"lr": self.optimizer.param_groups[0]["lr"]} | self.optimizer_kwargs
+        self.optimizer = self.optimizer_class(self.parameters(), **kw)
 
     @staticmethod
     def _process_sequence(features: Tensor, lstm_states: Any, episode_starts: Tensor, lstm: nn.LSTM) -> Any:
@@ -146,6 +143,25 @@ class ScoringDQNPolicy(DQNPolicy):
         return net
 
 
+class MaskedDQN(DQN):
+    """SB3's DQN that explores among the actions that are there, if the observation says which."""
+
+    def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> Any:
+        known = isinstance(self.observation_space, Dict) and "action_mask" in self.observation_space.spaces
+        return super()._sample_action(0 if known else learning_starts, action_noise, n_envs)  # 0: asks predict
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Epsilon-greedy, within the mask."""
+        mask = observation.get("action_mask") if isinstance(observation, dict) else None
+        if mask is None or deterministic or np.random.rand() >= self.exploration_rate:
+            return super().predict(observation, state, episode_start, deterministic or mask is not None)
+        many = np.asarray(mask, np.int8).reshape(-1, int(self.action_space.n))  # type: ignore[attr-defined]
+        actions = np.array([self.action_space.sample(m) for m in many])
+        return (actions if np.ndim(mask) > 1 else actions[0]), state
+
+
 _SCORES: dict[str, Any] = {"features_extractor_class": Rows, "net_arch": []}
 _PPO: dict[str, Any] = {"n_steps": 512, "batch_size": 128, "n_epochs": 4, "learning_rate": 1e-3, "ent_coef": 0.01}
 _DQN: dict[str, Any] = {
@@ -155,13 +171,15 @@ _DQN: dict[str, Any] = {
     "train_freq": 2,
     "target_update_interval": 500,
     "exploration_fraction": 0.3,
+    "gamma": 0.9,  # at 0.99 the values of neighbouring states are too alike for a greedy choice on sparse Quest-easy
 }
-# name: algorithm, policy of the encoded face, and our defaults
+# Name: algorithm, policy of the encoded face, and our defaults. With them, on the sparse Quest-easy, 100 held-out worlds
+# (random 0.17, oracle 1.00), all four reach 1.00 after 8,192 steps; after 4,096 MaskablePPO 0.99 to 1.00, DQN 0.62 to 1.00.
 ALGORITHMS: dict[str, tuple[type[BaseAlgorithm], type[Any], dict[str, Any]]] = {
     "ppo": (PPO, ScoringPolicy, _PPO),
     "maskable_ppo": (MaskablePPO, MaskedScoringPolicy, _PPO),
     "recurrent_ppo": (RecurrentPPO, RecurrentScoringPolicy, _PPO),
-    "dqn": (DQN, ScoringDQNPolicy, _DQN),
+    "dqn": (MaskedDQN, ScoringDQNPolicy, _DQN),
 }
 
 
@@ -202,7 +220,8 @@ def make_sb3(name: str, env: gym.Env[Any, Any] | VecEnv, seed: int = 0, **settin
         if fixed := [k for k in _SCORES if k in more]:
             raise ValueError(f"{policy.__name__} scores the rows of actions itself: leave out policy_kwargs {fixed}")
         settings = settings | {"policy_kwargs": _SCORES | more}
-    else:  # somebody's own environment
+    else:  # somebody's own environment: what was found on ours says nothing about it
+        defaults = {k: v for k, v in defaults.items() if k != "gamma"}
         kind = "MultiInput" if isinstance(space, Dict) else "Mlp"
         chosen = f"{kind}LstmPolicy" if name == "recurrent_ppo" else f"{kind}Policy"
     return cls(chosen, env, seed=seed, **({"device": "cpu"} | defaults | settings))  # small networks: faster there
@@ -385,10 +404,11 @@ def _note(path: str | Path) -> dict[str, Any]:
             data = json.loads(z.read("data"))
     except (zipfile.BadZipFile, KeyError) as e:
         raise ValueError(f"{path} is no model that SB3 saved: {type(e).__name__}") from e
-    buffer = str(data.get("rollout_buffer_class", {}).get("__module__", ""))
-    kinds = {"sb3_contrib.common.maskable": "maskable_ppo", "sb3_contrib.common.recurrent": "recurrent_ppo"}
-    if "clip_range" in data:
-        return {"name": next((n for k, n in kinds.items() if buffer.startswith(k)), "ppo")}
+    if "clip_range" in data:  # the classes are pickled, their modules and attributes are in plain sight
+        policy, buffer = data.get("policy_class") or {}, data.get("rollout_buffer_class") or {}
+        modules = f"{policy.get('__module__')} {buffer.get('__module__')}"
+        recurrent = "recurrent" in modules or "_process_sequence" in policy
+        return {"name": "recurrent_ppo" if recurrent else "maskable_ppo" if "maskable" in modules else "ppo"}
     if "exploration_fraction" in data and "n_quantiles" not in str(data.get("policy_kwargs")):
         return {"name": "dqn"}
     raise ValueError(f"{path} is no model of {', '.join(ALGORITHMS)}")
