@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import gymnasium
 
 from . import __version__
+from .envs.errors import InfraError
 from .wrappers.shaper import MissingFact, allow_import
 
 
+class _Parser(argparse.ArgumentParser):
+    """One sentence for an error, with the nearest known word; exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '([^']*)'", message)
+        known = [c for a in self._actions for c in (a.choices or ())]
+        close = difflib.get_close_matches(wrong[1], known, 1) if wrong else []
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        self.exit(2, f"{self.prog}: {message}{hint}\n(see {self.prog} --help)\n")
+
+
+def _number(low: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{text!r} given, allowed is a whole number from {low}")
+        return value
+
+    return read
+
+
 def _parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        "milepost", description="Environments for agents, stackable reward shaping, baseline agents."
-    )
+    p = _Parser("milepost", description="Environments for agents, stackable reward shaping, baseline agents.")
     p.add_argument("--version", action="version", version=f"milepost {__version__}")
     p.add_argument("--debug", action="store_true", help="show the traceback of an error")
     sub = p.add_subparsers(dest="command", metavar="command")
@@ -24,16 +51,23 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return sub.add_parser(name, help=text, description=text)
 
+    def several(c: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
+        c.add_argument(name, nargs="+", action="extend", default=[], metavar=metavar, help=text)
+
+    def imports(c: argparse.ArgumentParser, text: str = "modules that names may import") -> None:
+        several(c, "--allow-import", "MODULE", text)
+
     def common(c: argparse.ArgumentParser, agent: str | None = None) -> None:
-        c.add_argument("id", help="environment id, see `milepost list --kind env`")
-        c.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the environment")
+        c.add_argument("id", help="environment id, see `milepost list --kind env`; any of Gymnasium's")
+        several(c, "--set", "KEY=VALUE", "settings of the environment")
         c.add_argument(
             "--shape", default="", help='layers, such as "subgoal_options(beta=0.5), gated_reward_accumulation"'
         )
-        c.add_argument("--seed", type=int, default=0)
-        c.add_argument("--allow-import", nargs="*", default=[], metavar="MODULE", help="modules that names may import")
+        c.add_argument("--seed", type=_number(0), default=0)
+        imports(c)
         if agent:
-            c.add_argument("--agent", default=agent, help="name, module:factory or an SB3 .zip")
+            c.add_argument("--agent", default=agent, help="see `milepost list --kind agent`")
+            several(c, "--agent-set", "KEY=VALUE", "settings of the agent")
 
     c = command("list", "environments, shapers and agents, a line each")
     c.add_argument("--kind", choices=["env", "shaper", "agent"])
@@ -42,34 +76,37 @@ def _parser() -> argparse.ArgumentParser:
     common(command("play", "play in the terminal; every step shows its reward terms"))
     c = command("train", "train an agent, with a curve on held-out worlds")
     common(c, "text")
-    c.add_argument("--steps", type=int, default=20_000)
-    c.add_argument("--eval-every", type=int, default=2_000)
-    c.add_argument("--eval-episodes", type=int, default=100)
-    c.add_argument("--agent-set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the agent")
+    c.add_argument("--steps", type=_number(1), default=20_000)
+    c.add_argument("--eval-every", type=_number(1), help="steps between evaluations (default: 2000)")
+    c.add_argument("--eval-episodes", type=_number(1), default=100)
     c.add_argument("--out", type=Path, default=Path("runs/train"))
     c.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     c = command("eval", "evaluate a checkpoint on held-out worlds, without shaping")
     c.add_argument("checkpoint", type=Path, help="folder that train wrote")
-    c.add_argument("--episodes", type=int, default=100)
-    c.add_argument("--seed", type=int, default=1)
+    c.add_argument("--episodes", type=_number(1), default=100)
+    c.add_argument("--seed", type=_number(0), default=1)
+    imports(c)
     c = command("collect", "record an agent's episodes")
     common(c, "oracle")
-    c.add_argument("--episodes", type=int, default=10)
-    c.add_argument("--format", choices=["jsonl", "minari"], default="jsonl")
-    c.add_argument("--out", required=True, help="a file (jsonl) or a data set's name such as quest/oracle-v0 (minari)")
+    c.add_argument("--episodes", type=_number(1), default=10)
+    c.add_argument(
+        "--out",
+        default="jsonl",
+        metavar="jsonl|minari[:PLACE]",
+        help="jsonl or jsonl:FILE (default file: runs/collect/ID-AGENT.jsonl), "
+        "minari or minari:NAME/DATA-v0 (default name: id/agent-v0)",
+    )
     c = command("bench", "agents x environments x stacks x seeds; resumes; a table and a picture")
     c.add_argument("suite", type=Path)
-    c.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    c.add_argument("--jobs", type=_number(1), default=os.cpu_count() or 1)
     c.add_argument("--out", type=Path, help="folder of the results (default: runs/NAME)")
     c.add_argument("--quick", action="store_true", help="a trial of the machinery with a tenth of the steps")
-    c.add_argument(
-        "--allow-import", nargs="*", default=[], metavar="MODULE", help="modules beside the suite or installed"
-    )
+    imports(c, "modules beside the suite or installed that its names may import")
     c = command("setup", "what the optional parts bring, and whether they are there")
     c.add_argument("extra", nargs="*")
     c = command("demo", "the main job: shaping against sparse reward, a table and a picture")
     c.add_argument("--out", type=Path, default=Path("runs/demo"))
-    c.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    c.add_argument("--jobs", type=_number(1), default=os.cpu_count() or 1)
     c.add_argument("--quick", action="store_true")
     return p
 
@@ -89,10 +126,10 @@ def _do(a: argparse.Namespace) -> int:
 
         play(a.id, parse_settings(a.set), parse_shape(a.shape), a.seed, sys.stdin)
     elif a.command == "collect":
-        from .cli.play import collect
+        from .cli.collect import collect
 
-        layers, settings = parse_shape(a.shape), parse_settings(a.set)
-        collect(a.id, settings, layers, a.agent, a.episodes, a.seed, a.out, a.format)
+        settings, layers, of_agent = parse_settings(a.set), parse_shape(a.shape), parse_settings(a.agent_set)
+        collect(a.id, settings, layers, a.agent, of_agent, a.episodes, a.seed, a.out)
     elif a.command == "train":
         from .cli.train import train
 
@@ -106,16 +143,16 @@ def _do(a: argparse.Namespace) -> int:
         from .cli.suite import load_suite
 
         beside = str(a.suite.resolve().parent)
-        if a.allow_import:  # an allowed module may stand beside the suite
+        if a.allow_import and beside not in sys.path:  # an allowed module may stand beside the suite
             sys.path.insert(0, beside)
         suite = load_suite(a.suite, tuple(a.allow_import), a.quick)
         folder = a.out or Path("runs") / (suite.name + ("-quick" if a.quick else ""))
-        results = bench(suite, folder, max(1, a.jobs), (beside,) if a.allow_import else ())
+        results = bench(suite, folder, a.jobs, (beside,) if a.allow_import else ())
         return int(not any(r["status"] == "ok" for r in results))
     elif a.command == "demo":
         from .cli.train import demo
 
-        demo(a.out, max(1, a.jobs), a.quick)
+        demo(a.out, a.jobs, a.quick)
     else:
         _parser().print_help()
     return 0
@@ -124,15 +161,16 @@ def _do(a: argparse.Namespace) -> int:
 def _train_spec(a: argparse.Namespace) -> dict[str, Any]:
     from .cli.names import UserError, parse_settings, parse_shape
 
-    if not 1 <= a.eval_every <= a.steps:
-        raise UserError(f"--eval-every is {a.eval_every}, allowed is 1 to --steps ({a.steps})")
+    every = a.eval_every or min(2_000, a.steps)
+    if every > a.steps:
+        raise UserError(f"--eval-every is {every}, allowed is 1 to --steps ({a.steps})")
     return {
         "env": {"id": a.id, "name": a.id, "settings": parse_settings(a.set)},
         "stack": {"name": a.shape or "sparse", "shape": a.shape, "layers": parse_shape(a.shape)},
         "agent": {"name": a.agent, "title": a.agent, "settings": parse_settings(a.agent_set)},
         "seed": a.seed,
         "steps": a.steps,
-        "eval_every": a.eval_every,
+        "eval_every": every,
         "eval_episodes": a.eval_episodes,
         "allow_import": list(a.allow_import),
     }
@@ -149,14 +187,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     a = _parser().parse_args(args)
     try:
-        return _do(a)
+        code = _do(a)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    except (UserError, ValueError, ImportError, MissingFact, FileNotFoundError, TypeError) as e:
-        if a.debug or (
-            isinstance(e, TypeError) and not a.debug and "setting" not in str(e) and "argument" not in str(e)
-        ):
+    except BrokenPipeError:  # `milepost list | head`: Python would complain once more when it closes the stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (UserError, ValueError, ImportError, MissingFact, OSError, gymnasium.error.Error, InfraError) as e:
+        if a.debug:
             raise
         print(f"milepost: {e}", file=sys.stderr)
         return 2

@@ -5,9 +5,20 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from ..wrappers.shaper import catalog, load, nearest
+
+EXTRAS = {  # of pyproject.toml: modules, what for
+    "text": (["PIL"], "draws text worlds (render_mode='rgb_array')"),
+    "textworld": (["textworld"], "milepost/TextWorld-v0; brings jericho, which is GPL and needs gcc"),
+    "torch": (["torch", "tensorboard", "tqdm"], "the text agent"),
+    "sb3": (["stable_baselines3", "sb3_contrib"], "PPO, MaskablePPO, RecurrentPPO, DQN"),
+    "multiagent": (["pettingzoo"], "shape() on PettingZoo environments"),
+    "minari": (["minari", "h5py"], "relabel() on Minari data sets, milepost collect --out minari"),
+    "bench": (["matplotlib", "tqdm"], "milepost bench, milepost demo"),
+}
 
 
 class UserError(Exception):
@@ -17,6 +28,17 @@ class UserError(Exception):
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     """``no environment is called 'x'; did you mean 'y'?``."""
     return UserError(f"no {what} is called {name!r}{nearest(name, known)}")
+
+
+def installed(extra: str) -> bool:
+    """Are the packages of an extra there?
+
+    Raises:
+        UserError: no extra is called that.
+    """
+    if extra not in EXTRAS:
+        raise unknown("extra", extra, EXTRAS)
+    return all(find_spec(p) is not None for p in EXTRAS[extra][0])
 
 
 def parse_shape(text: str) -> list[dict[str, Any]]:
@@ -32,15 +54,20 @@ def parse_shape(text: str) -> list[dict[str, Any]]:
         return []
     try:
         tree = ast.parse(f"[{text}]", mode="eval").body
-    except SyntaxError as e:
-        raise UserError(f"the stack {text!r} is not written as name(setting=value), ...: {e.msg}") from e
-    assert isinstance(tree, ast.List)
-    specs = [_layer(node) for node in tree.elts]
+        if not isinstance(tree, ast.List):  # such as "a], [b"
+            raise UserError(f"the stack {text!r} is not written as name(setting=value), ...")
+        specs = [_layer(node) for node in tree.elts]
+    except (SyntaxError, ValueError) as e:  # ValueError: a zero byte
+        raise UserError(f"the stack {text!r} is not written as name(setting=value), ...: {getattr(e, 'msg', e)}") from e
+    except (RecursionError, MemoryError) as e:
+        raise UserError("the stack is nested too deeply") from e
     for spec in specs:
         try:
             load(spec)
         except (ValueError, TypeError, ImportError) as e:
             raise UserError(str(e)) from e
+        except Exception as e:  # an allowed module may break in any way while it is imported
+            raise UserError(f"{spec['shaper']}: {type(e).__name__}: {e}") from e
     return specs
 
 
@@ -52,9 +79,11 @@ def _layer(node: ast.AST) -> dict[str, Any]:
         for k in node.keywords:
             if k.arg is None:
                 raise UserError(f"settings have names: {ast.unparse(node)!r} has none for one")
+            if k.arg == "shaper":  # would stand in for the layer's own name in the spec
+                raise UserError(f"{ast.unparse(node)!r}: no layer has a setting 'shaper'")
             settings[k.arg] = _value(k.value)
         node = node.func
-    if isinstance(node, ast.Attribute):
+    if isinstance(node, ast.Attribute) and _dotted(node):
         module, _, name = ast.unparse(node).rpartition(".")
         return {"shaper": f"{module}:{name}"} | settings
     if not isinstance(node, ast.Name):
@@ -64,13 +93,20 @@ def _layer(node: ast.AST) -> dict[str, Any]:
     return {"shaper": node.id} | settings
 
 
+def _dotted(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and _dotted(node.value))
+
+
 def _value(node: ast.AST) -> Any:
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_value(x) for x in node.elts]
-    if isinstance(node, ast.Name) and node.id == "inf":
-        return math.inf
-    if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Name) and node.operand.id == "inf":
-        return -math.inf
+    minus = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    inner = node.operand if isinstance(node, ast.UnaryOp) and minus else node
+    if isinstance(inner, ast.Name) and inner.id == "inf":
+        return -math.inf if minus else math.inf
+    if isinstance(node, ast.Name) and node.id not in catalog():
+        hint = nearest(node.id, catalog())
+        raise UserError(f"{node.id!r} is no layer{hint} A text stands in quotes: '{node.id}'")
     if isinstance(node, (ast.Call, ast.Name, ast.Attribute)):
         return _layer(node)
     try:
@@ -92,6 +128,6 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"a setting is written key=value, not {pair!r}")
         try:
             out[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            out[key] = value
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            out[key] = {"true": True, "false": False}.get(value, value)  # as TOML writes them
     return out

@@ -1,135 +1,135 @@
-"""``play``: a person in the terminal; ``collect``: an agent's episodes on disk."""
+"""``play``: a person in the terminal."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+import ast
+from collections.abc import Callable
 from typing import Any, TextIO
 
+import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Text
 
-from ..baselines.agent import make_agent
 from ..envs.registry import entries
 from ..wrappers.hosts import shape
+from ..wrappers.types import account
 from .names import UserError
 from .run import make_env
 
+Read = Callable[[str, Any, dict[str, Any]], Any]  # what was typed, the observation, the info: the action
+
 
 def play(env_id: str, settings: dict[str, Any], layers: list[dict[str, Any]], seed: int | None, lines: TextIO) -> None:
-    """One episode; a number picks an admissible action, ``quit`` leaves. Every step shows its reward terms."""
-    row = next((e for e in entries() if e.id == env_id), None)
+    """One episode; ``quit`` or the end of the input leaves. Every step shows its reward terms.
+
+    A text environment takes a number of the list of admissible actions, or any words; any other takes what its action
+    space holds: a whole number, or numbers in brackets. What is no action is asked for again and costs no step.
+
+    Raises:
+        UserError: nobody can type the actions of this environment.
+    """
+    row = next((e for e in entries() if e.id == env_id.rpartition(":")[2]), None)
     if row is not None and any(w.name == "Encode" for w in row.wrappers):
         raise UserError(f"{env_id} shows numbers: play {env_id.replace('-encoded', '')}")
-    env = make_env(env_id, settings)
+    env = _drawn(env_id, settings)
     env = shape(env, layers) if layers else env
+    allowed, read = _reader(env.action_space, env_id)
     obs, info = env.reset(seed=seed)
-    total, steps = 0.0, 0
-    while True:
+    total, steps, over = 0.0, 0, False
+    while not over:
+        print(f"\n{_shown(env, obs)}\n")
         choices = info.get("admissible_actions", ())
-        print(f"\n{obs}\n\n" + "  ".join(f"[{i}] {c}" for i, c in enumerate(choices)))
-        print("> ", end="", flush=True)
-        said = lines.readline()
-        if not said or said.strip() in ("quit", "exit"):
-            print("\nleft")
-            break
-        said = said.strip()
-        action = choices[int(said)] if said.isdigit() and int(said) < len(choices) else said
+        print("  ".join(f"[{i}] {c}" for i, c in enumerate(choices)) or allowed)
+        action = None
+        while action is None:
+            print("> ", end="", flush=True)
+            said = lines.readline()
+            if not said or said.strip() in ("quit", "exit"):
+                print("\nleft")
+                env.close()
+                return
+            try:
+                action = read(said.strip(), obs, info)
+            except ValueError as e:
+                print(e)
         obs, reward, terminated, truncated, info = env.step(action)
-        total, steps = total + float(reward), steps + 1
-        terms = "  ".join(f"{k} {v:+.3f}" for k, v in info["reward_terms"].items())
+        total, steps, over = total + float(reward), steps + 1, terminated or truncated
+        terms = "  ".join(f"{k} {float(v):+.3f}" for k, v in account(info, float(reward)).items())
         print(f"{action}: reward {float(reward):+.3f}   ({terms})")
-        if terminated or truncated:
-            print(f"\n{obs}\n\n{'solved' if info.get('success') else 'over'} after {steps} steps, return {total:+.3f}")
-            if "credit" in info:
-                print("credit of the steps: " + " ".join(f"{x:+.2f}" for x in info["credit"]))
-            break
+    # an environment that says nothing of success: like in evaluation, a positive return is one
+    won = info.get("success", total > 0)
+    how = "ended by the infrastructure" if info.get("invalid") else "solved" if won else "over"
+    print(f"\n{_shown(env, obs)}\n\n{how} after {steps} steps, return {total:+.3f}")
+    if "credit" in info:
+        print("credit of the steps: " + " ".join(f"{x:+.2f}" for x in info["credit"]))
     env.close()
 
 
-def _plain(x: Any) -> Any:
-    if isinstance(x, dict):
-        return {str(k): _plain(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple)):
-        return [_plain(v) for v in x]
-    return x.tolist() if isinstance(x, (np.ndarray, np.generic)) else x
-
-
-def collect(
-    env_id: str,
-    settings: dict[str, Any],
-    layers: list[dict[str, Any]],
-    agent_name: str,
-    episodes: int,
-    seed: int,
-    out: str,
-    form: str,
-) -> None:
-    """Episodes of an agent as JSON lines, or as a local Minari data set.
-
-    Raises:
-        UserError: Minari is asked for and not there.
-    """
+def _drawn(env_id: str, settings: dict[str, Any]) -> gym.Env[Any, Any]:
+    """The environment; one whose observation is no text draws itself in letters, if it can."""
     env = make_env(env_id, settings)
-    env = shape(env, layers) if layers else env
-    agent = make_agent(agent_name, env, seed)
-    rows = []
-    for k in range(episodes):
-        obs, info = env.reset(seed=seed + k)
-        row: dict[str, list[Any]] = {"observations": [obs], "actions": [], "rewards": [], "infos": [info]}
-        done = False
-        while not done:
-            action = agent.act(obs, info)
-            obs, reward, terminated, truncated, info = env.step(action)
-            for key, value in (("observations", obs), ("actions", action), ("rewards", float(reward)), ("infos", info)):
-                row[key].append(value)
-            done = terminated or truncated
-        if info.get("invalid"):
-            print(f"episode {k} was ended by the infrastructure and is left out", file=sys.stderr)
-            continue
-        rows.append(row | {"terminated": [terminated], "truncated": [truncated]})
-    if form == "jsonl":
-        path = Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as f:
-            for row in rows:
-                flat = _plain(row) | {
-                    "env": env_id,
-                    "terminated": row["terminated"][0],
-                    "truncated": row["truncated"][0],
-                }
-                f.write(json.dumps(flat) + "\n")
-    else:
-        _minari(env, rows, out, agent_name)
-    wins = sum(bool(r["infos"][-1].get("success")) for r in rows)
-    print(f"{len(rows)} episodes, {sum(len(r['actions']) for r in rows)} steps, {wins} solved: {out}")
+    letters = "ansi" in (env.metadata.get("render_modes") or ())
+    if isinstance(env.observation_space, Text) or not letters or "render_mode" in settings:
+        return env
+    env.close()
+    return make_env(env_id, settings, render_mode="ansi")
 
 
-def _minari(env: Any, rows: list[dict[str, list[Any]]], name: str, agent: str) -> None:
-    try:
-        import minari
-        from minari.data_collector import EpisodeBuffer
-    except ImportError as e:
-        raise UserError("--format minari needs Minari: pip install 'milepost[minari]'") from e
-    buffers = []
-    for k, row in enumerate(rows):
-        n = len(row["actions"])
-        ends = [[False] * (n - 1) + row[x] for x in ("terminated", "truncated")]
-        buffers.append(
-            EpisodeBuffer(
-                id=k,
-                observations=row["observations"],
-                actions=row["actions"],
-                rewards=row["rewards"],
-                terminations=ends[0],
-                truncations=ends[1],
-            )
-        )
-    minari.create_dataset_from_buffers(
-        name,
-        buffers,
-        observation_space=env.observation_space,
-        action_space=env.action_space,
-        algorithm_name=agent,
-        description=f"{agent} in {env.unwrapped.spec.id}, collected by milepost",
-    )
+def _shown(env: gym.Env[Any, Any], obs: Any) -> str:
+    if isinstance(obs, str) or env.render_mode != "ansi":
+        return str(obs)
+    return f"{str(env.render()).rstrip()}\nobservation: {obs}"
+
+
+def _reader(space: gym.Space[Any], env_id: str) -> tuple[str, Read]:
+    """How actions of a space are typed, and what reads them; it raises ValueError with the sentence to say."""
+    if isinstance(space, Text):
+        return "say what to do", _words
+    if isinstance(space, Discrete):
+        low, high = int(space.start), int(space.start + space.n) - 1
+        said = f"an action is a whole number from {low} to {high}"
+
+        def number(text: str, obs: Any, info: dict[str, Any]) -> int:
+            mask = info.get("action_mask", obs.get("action_mask") if isinstance(obs, dict) else None)
+            try:
+                i = int(text)
+            except ValueError:
+                raise ValueError(said) from None
+            if not low <= i <= high:
+                raise ValueError(said)
+            if mask is not None and not mask[i - low]:
+                there = ", ".join(str(low + int(k)) for k in np.flatnonzero(mask))
+                raise ValueError(f"action {i} is not possible now; possible: {there}")
+            return i
+
+        return said, number
+    if isinstance(space, (Box, MultiDiscrete, MultiBinary)):
+        said = f"an action is {'a number or ' if space.shape in ((), (1,)) else ''}a list like {_example(space)}, of {space}"
+
+        def numbers(text: str, obs: Any, info: dict[str, Any]) -> Any:
+            try:
+                action = np.asarray(ast.literal_eval(text), space.dtype).reshape(space.shape)
+            except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError):
+                raise ValueError(said) from None
+            if action not in space:
+                raise ValueError(said)
+            return action
+
+        return said, numbers
+    raise UserError(f"{env_id} cannot be played here: nobody can type actions of {space}")
+
+
+def _example(space: gym.Space[Any]) -> str:
+    zero = np.zeros(space.shape or (), space.dtype)
+    return str((np.clip(zero, space.low, space.high) if isinstance(space, Box) else zero).tolist())
+
+
+def _words(text: str, obs: Any, info: dict[str, Any]) -> str:
+    choices = info.get("admissible_actions", ())
+    if not text:
+        raise ValueError("say a number of the list or any words; quit leaves")
+    if text.isdecimal() and choices:
+        if int(text) >= len(choices):
+            raise ValueError(f"there is no action {text}: 0 to {len(choices) - 1}")
+        return str(choices[int(text)])
+    return text

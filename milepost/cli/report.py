@@ -25,11 +25,18 @@ def _number(x: float) -> str:
     return f"{x / 1000:.1f}k" if x >= 1000 else f"{x:.0f}"
 
 
+def _cell(text: str) -> str:
+    """On one line of a Markdown table."""
+    return " ".join(str(text).split())[:200].replace("|", "\\|")
+
+
 def _reached(rows: list[dict[str, Any]], target: float) -> tuple[str, float]:
-    """Median steps to the target, how many seeds reached it."""
+    """Median steps to the target, how many seeds reached it; nothing for agents that do not learn."""
     each = [steps_to([p["steps"] for p in r["curve"]], [p["success"] for p in r["curve"]], target) for r in rows]
     middle = float(np.median(each))
     most = max(p["steps"] for r in rows for p in r["curve"])
+    if most == 0:
+        return "-", middle
     hits = sum(math.isfinite(x) for x in each)
     text = _number(middle) if math.isfinite(middle) else f"> {_number(most)}"
     return f"{text} ({hits}/{len(rows)})", middle
@@ -53,23 +60,19 @@ def table(results: list[dict[str, Any]], target: float) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for env, by_arm in arms(results).items():
         first: list[float] | None = None
-        for (agent, stack), rows in by_arm.items():
+        for k, ((agent, stack), rows) in enumerate(by_arm.items()):
             good = [r for r in rows if r["status"] == "ok" and r["curve"]]
-            failed = len(rows) - len(good)
+            failed, names = len(rows) - len(good), [_cell(x) for x in (env, agent, stack)]
             if not good:
-                why = rows[0].get("error", "")
-                lines.append(
-                    f"| {env} | {agent} | {stack} | - | - | - | - | - | 0 | {failed}: {why} |".replace("\n", " ")
-                )
+                cells = [*names, *"-----", "0", f"{failed}: {_cell(rows[0].get('error', ''))}"]
+                lines.append("| " + " | ".join(cells) + " |")
                 continue
             last = [r["curve"][-1]["success"] for r in good]
             low, high = interval(last)
             better = "-" if first is None else f"{probability_of_improvement(last, first):.2f}"
-            first = last if first is None else first
+            first = last if k == 0 else first  # where the first arm has no result, nothing is compared
             cells = [
-                env,
-                agent,
-                stack,
+                *names,
                 f"{iqm(last):.2f} [{low:.2f}, {high:.2f}]",
                 _reached(good, target)[0],
                 f"{iqm([r['curve'][-1]['env_return'] for r in good]):.2f}",
@@ -93,6 +96,13 @@ def write_report(results: list[dict[str, Any]], target: float, folder: Path, tit
     picture(results, target, folder / "curves.png")
 
 
+def curves(rows: list[dict[str, Any]]) -> tuple[list[float], Any]:
+    """The steps at which all runs were evaluated, and ``(runs, steps)`` success."""
+    each = [{p["steps"]: p["success"] for p in r["curve"]} for r in rows]
+    steps = sorted(set.intersection(*map(set, each)))
+    return steps, np.array([[c[s] for s in steps] for c in each])
+
+
 def picture(results: list[dict[str, Any]], target: float, path: Path) -> None:
     """Success against steps, one panel an environment, one curve an arm: IQM and 95 % band over seeds."""
     import matplotlib
@@ -100,31 +110,30 @@ def picture(results: list[dict[str, Any]], target: float, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    panels = arms([r for r in results if r["status"] == "ok" and len(r["curve"]) > 1])
-    if not panels:
-        panels = {"no learning curves": {}}
-    several = len({a for p in panels.values() for a, _ in p}) > 1
+    panels = arms([r for r in results if r["status"] == "ok" and r["curve"]]) or {"no results": {}}
+    names = list(dict.fromkeys(a for p in panels.values() for a in p))
+    several = len({a for a, _ in names}) > 1
     fig, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels) + 0.8, 4.2), squeeze=False, sharey=True)
+    lines: dict[str, Any] = {}
     for ax, (env, by_arm) in zip(axes[0], panels.items()):
-        for (agent, stack), rows in by_arm.items():
-            steps = sorted({p["steps"] for r in rows for p in r["curve"]})
-            rows = [r for r in rows if len(r["curve"]) == len(steps)]
-            data = np.array([[p["success"] for p in r["curve"]] for r in rows])
-            if not len(data):
-                continue
+        for arm, rows in by_arm.items():
+            steps, data = curves(rows)
+            if len(steps) == 1:  # it does not learn: the same at every step
+                steps, data = [0.0, float(rows[0]["steps"])], np.repeat(data, 2, axis=1)
             middle = [iqm(c) for c in data.T]
             band = np.array([interval(c, draws=500) for c in data.T])
-            (line,) = ax.plot(steps, middle, label=f"{agent}, {stack}" if several else stack, linewidth=1.8)
-            ax.fill_between(steps, band[:, 0], band[:, 1], color=line.get_color(), alpha=0.15, linewidth=0)
+            label = f"{arm[0]}, {arm[1]}" if several else arm[1]
+            colour = f"C{names.index(arm) % 10}"  # an arm has one colour in all panels
+            (lines[label],) = ax.plot(steps, middle, color=colour, linewidth=1.8)
+            ax.fill_between(steps, band[:, 0], band[:, 1], color=colour, alpha=0.15, linewidth=0)
         ax.axhline(target, color="0.6", linewidth=0.8, linestyle=":")
         ax.set_title(env)
         ax.set_xlabel("environment steps")
         ax.set_ylim(-0.03, 1.03)
         ax.grid(alpha=0.2)
     axes[0][0].set_ylabel("held-out success")
-    handles, labels = axes[0][-1].get_legend_handles_labels()
-    if labels:
-        fig.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    if lines:
+        fig.legend(list(lines.values()), list(lines), loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     fig.tight_layout()
     fig.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(fig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -19,8 +20,10 @@ from ..baselines.agent import make_agent
 from ..baselines.evaluate import evaluate
 from ..envs.registry import entries
 from ..wrappers.hosts import shape
-from ..wrappers.shaper import allow_import
-from .names import UserError, unknown
+from ..wrappers.shaper import allow_import, use
+from .names import EXTRAS, UserError, unknown
+
+TORCH = ("text", "ppo", "maskable_ppo", "recurrent_ppo", "dqn")
 
 
 def make_env(env_id: str, settings: dict[str, Any], **more: Any) -> gym.Env[Any, Any]:
@@ -29,21 +32,50 @@ def make_env(env_id: str, settings: dict[str, Any], **more: Any) -> gym.Env[Any,
     Raises:
         UserError: an unknown id or setting.
     """
-    known = [*gym.registry]
-    if env_id not in known and ":" not in env_id:
-        mine = [k for k in known if k.startswith("milepost/")]
-        raise unknown("environment", env_id, mine + known)
+    module, sep, name = env_id.rpartition(":")
+    if sep:  # gym.make would import whatever stands there
+        try:
+            use(f"{module}:__name__")
+        except (ImportError, ValueError) as e:
+            raise UserError(str(e).replace(":__name__", f":{name}")) from e
+    if name not in gym.registry:
+        mine = [k for k in gym.registry if k.startswith("milepost/")]
+        raise unknown("environment", name, [*mine, *gym.registry])
     try:
-        return gym.make(env_id, **(settings | more), disable_env_checker=True)
+        return gym.make(name, **(settings | more), disable_env_checker=True)
+    except ModuleNotFoundError as e:
+        raise UserError(f"{env_id}: {e}{_extra(e)}") from e
+    except (TypeError, ValueError, ImportError, OSError, gym.error.Error) as e:
+        raise UserError(f"{env_id}: {e}") from e
+
+
+def _extra(e: ModuleNotFoundError) -> str:
+    """Which extra brings a module that is not there."""
+    name = next((x for x, (packages, _) in EXTRAS.items() if (e.name or "").partition(".")[0] in packages), None)
+    return f" (pip install 'milepost[{name}]')" if name else ""
+
+
+def new_agent(name: str, env: gym.Env[Any, Any], seed: int, settings: dict[str, Any]) -> Any:
+    """``make_agent`` with errors that are one sentence.
+
+    Raises:
+        UserError: an unknown agent or setting, or a package that is not there.
+    """
+    try:
+        return make_agent(name, env, seed, **settings)
+    except ModuleNotFoundError as e:
+        raise UserError(f"agent {name}: {e}{_extra(e)}") from e
     except TypeError as e:
-        raise UserError(f"{env_id}: {e}") from e
-    except (ValueError, ImportError, FileNotFoundError) as e:
-        raise UserError(f"{env_id}: {e}") from e
+        if "argument" not in str(e):  # not about what it was called with: a fault inside, worth a traceback
+            raise
+        raise UserError(f"agent {name}: {e}") from e
+    except (ValueError, ImportError, OSError) as e:
+        raise UserError(f"agent {name}: {e}") from e
 
 
 def held_out(env_id: str, settings: dict[str, Any]) -> gym.Env[Any, Any]:
     """The environment for evaluation: no shaping; the test split, where there is one."""
-    row = next((e for e in entries() if e.id == env_id), None)
+    row = next((e for e in entries() if e.id == env_id.rpartition(":")[2]), None)
     if row is None:
         return make_env(env_id, settings)
     if any(w.name == "ShapedEnv" for w in row.wrappers):
@@ -70,7 +102,8 @@ def versions() -> dict[str, str]:
 def run(
     spec: dict[str, Any],
     report: Callable[[dict[str, Any]], None] = lambda point: None,
-    agent: Any = None,
+    make: Callable[[gym.Env[Any, Any]], Any] | None = None,
+    begun: int = 0,
     save: Callable[[Any], None] = lambda agent: None,
 ) -> dict[str, Any]:
     """Trains and evaluates.
@@ -79,7 +112,8 @@ def run(
         spec: ``env`` {id, settings}, ``stack`` {layers}, ``agent`` {name, settings}, ``seed``, ``steps``, ``eval_every``,
             ``eval_episodes``, ``allow_import``.
         report: called with each point of the curve.
-        agent: to go on with; None makes one.
+        make: makes (or loads) the agent for the training environment, instead of the spec.
+        begun: steps that a loaded agent has learnt from, if it does not count them itself.
         save: called with the agent after each evaluation.
 
     Returns:
@@ -91,13 +125,13 @@ def run(
     env = make_env(spec["env"]["id"], spec["env"]["settings"])
     if spec["stack"]["layers"]:
         env = shape(env, spec["stack"]["layers"], seed=seed)
-    if agent is None:
-        agent = make_agent(spec["agent"]["name"], env, seed, **spec["agent"]["settings"])
+    name, settings = spec["agent"]["name"], spec["agent"]["settings"]
+    agent = make(env) if make else new_agent(name, env, seed, settings)
     learns = hasattr(agent, "learn")
     if not learns:  # it may hold on to the environment that it was made for
-        agent = make_agent(spec["agent"]["name"], test, seed, **spec["agent"]["settings"])
+        agent = new_agent(name, test, seed, settings)
     curve: list[dict[str, float]] = []
-    done = int(getattr(agent, "steps", 0))
+    done = max(begun, _counted(agent)) if begun else 0
     goals = range(0, spec["steps"] + 1, spec["eval_every"]) if learns else [0]
     metrics: dict[str, float] = {}
     for goal in goals:
@@ -105,8 +139,9 @@ def run(
             continue
         if goal > done:
             history = agent.learn(env, goal - done)
-            metrics = history[-1] if history else metrics
-            done = int(getattr(agent, "steps", goal))
+            if isinstance(history, (list, tuple)) and history and isinstance(history[-1], dict):
+                metrics = {k: float(v) for k, v in history[-1].items() if isinstance(v, (int, float, np.number))}
+            done = max(goal, _counted(agent))  # ours take whole updates and say how many steps that were
         got = evaluate(agent, test, spec["eval_episodes"], seed=10_000 + seed)
         point = {"steps": float(goal)} | got.as_dict() | {"seconds": time.perf_counter() - start}
         curve.append(point)
@@ -125,6 +160,12 @@ def run(
     }
 
 
+def _counted(agent: Any) -> int:
+    """Steps that the agent says it has learnt from; 0 if it does not count them."""
+    steps = getattr(agent, "steps", 0)
+    return int(steps) if isinstance(steps, (int, np.integer)) else 0
+
+
 def write_json(path: Path, data: Any) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,29 +174,42 @@ def write_json(path: Path, data: Any) -> None:
     os.replace(part, path)
 
 
-def worker(spec_file: str, out_file: str) -> int:
-    """What a bench process does: one run, its result (or its failure) in one file."""
-    _die_with_parent()
+def worker(spec_file: str, out_file: str, parent: str = "") -> int:
+    """What a bench process does: one run, its result (or its failure) in one file.
+
+    Args:
+        spec_file: the run.
+        out_file: of the result.
+        parent: file descriptor of a pipe whose other end only the bench holds.
+    """
+    if parent:
+        _die_with_parent(int(parent))
     spec = json.loads(Path(spec_file).read_text())
     try:
-        if spec["agent"]["name"] in ("text", "ppo", "maskable_ppo", "recurrent_ppo", "dqn"):
+        if spec["agent"]["name"] in TORCH:
             import torch
 
             torch.set_num_threads(1)
         result = run(spec)
     except Exception as e:
-        error = f"{type(e).__name__}: {e}"
+        error = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
         result = spec | {"status": "failed", "error": error, "trace": traceback.format_exc(), "versions": versions()}
     write_json(Path(out_file), result)
     return 0
 
 
-def _die_with_parent() -> None:
-    """A killed bench leaves no worker behind (Linux)."""
-    try:
-        import ctypes
-        import signal
+def _die_with_parent(pipe: int) -> None:
+    """A child that ends this whole process group when the bench is gone, however it went.
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    except (AttributeError, OSError):
+    The kernel closes the pipe of a killed process, so nothing has to be polled; the worker may hang in C code and its own
+    children go too (``prctl`` would end neither). The bench ends the group, and so this child, after every run.
+    """
+    if not hasattr(os, "fork") or os.getpgrp() != os.getpid():
         return
+    if os.fork():
+        os.close(pipe)
+        return
+    try:
+        os.read(pipe, 1)  # nothing is ever written: this returns when the other end is closed
+    finally:
+        os.killpg(0, signal.SIGKILL)

@@ -8,19 +8,19 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+import gymnasium as gym
+
 from ..baselines.agent import AGENTS
+from ..baselines.llm_agent import FORM
 from ..envs.registry import entries
 from ..wrappers.shaper import catalog, use
-from .names import unknown
+from .names import EXTRAS, installed, unknown
+from .run import make_env
 
-EXTRAS = {
-    "text": (["PIL"], "draws text worlds (render_mode='rgb_array')"),
-    "textworld": (["textworld"], "milepost/TextWorld-v0; brings jericho, which is GPL and needs gcc"),
-    "torch": (["torch", "tensorboard", "tqdm"], "the text agent"),
-    "sb3": (["stable_baselines3", "sb3_contrib"], "PPO, MaskablePPO, RecurrentPPO, DQN"),
-    "multiagent": (["pettingzoo"], "shape() on PettingZoo environments"),
-    "minari": (["minari", "h5py"], "relabel() on Minari data sets, milepost collect --format minari"),
-    "bench": (["matplotlib", "tqdm"], "milepost bench, milepost demo"),
+FORMS = {  # agents that are no name of ours
+    "module:factory": "your own: a class or function that makes something with act(obs, info); --allow-import module",
+    "FILE.zip": "a saved Stable-Baselines3 model",
+    FORM: "a language model behind an OpenAI-compatible endpoint",
 }
 
 
@@ -42,6 +42,8 @@ def list_all(kind: str | None) -> None:
     if kind in (None, "agent"):
         for name, (_, what) in AGENTS.items():
             print(f"agent   {name:38s} {what}")
+        for form, what in FORMS.items():
+            print(f"agent   {form:38s} {what}")
 
 
 def info(name: str) -> None:
@@ -65,8 +67,11 @@ def info(name: str) -> None:
         print(f"{e.id}: {e.summary}\n\n{inspect.getdoc(cls)}\n\nSettings of this id: {e.kwargs or 'the defaults'}")
         for w in e.wrappers:
             print(f"Wrapper: {w.name}({w.kwargs})")
+        print("All settings:")
         for p in inspect.signature(cls).parameters.values():
             print(f"  {p}")
+        if e.requires and not installed(e.requires):
+            print(f"\nNot installed: pip install 'milepost[{e.requires}]'")
     elif name in AGENTS:
         print(f"{name}: {AGENTS[name][1]}")
         if name == "text":
@@ -75,8 +80,13 @@ def info(name: str) -> None:
             print("\nSettings:")
             for f in dataclasses.fields(Settings):
                 print(f"  {f.name}: {f.type} = {_default(f)}")
+    elif name in gym.registry:  # Gymnasium's own, or somebody else's
+        env = make_env(name, {})
+        print(f"{name}: not one of ours\n\n{inspect.getdoc(type(env.unwrapped)) or ''}\n")
+        print(f"Observations: {env.observation_space}\nActions: {env.action_space}\nMade by: {env.spec}")
+        env.close()
     else:
-        raise unknown("environment, shaper or agent", name, [*ids, *shapers, *AGENTS])
+        raise unknown("environment, shaper or agent", name, [*ids, *shapers, *AGENTS, *gym.registry])
 
 
 def _default(f: dataclasses.Field[Any]) -> str:

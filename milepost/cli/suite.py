@@ -1,16 +1,23 @@
-"""Suites: agents x environments x stacks x seeds, read from TOML."""
+"""Suites: agents x environments x stacks x seeds, read from TOML and checked before anything runs."""
 
 from __future__ import annotations
 
+import ast
+import json
 import sys
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..wrappers.shaper import nearest
-from .names import UserError, parse_shape
+from ..baselines.agent import AGENTS
+from ..baselines.llm_agent import EndpointAgent
+from ..wrappers.hosts import shape
+from ..wrappers.shaper import _allowed, _plugins, allow_import, nearest
+from .names import UserError, installed, parse_shape
+from .run import TORCH, held_out, make_env, new_agent
 
-SUITE = {
+SUITE: dict[str, Any] = {
     "name": "suite",
     "steps": 20_000,
     "eval_every": 2_000,
@@ -19,11 +26,16 @@ SUITE = {
     "timeout": 1_800,
     "target": 0.8,
 }
-TABLES = {
-    "env": {"id", "name", "settings", "steps", "eval_every", "eval_episodes", "seeds", "requires"},
-    "stack": {"name", "shape"},
-    "agent": {"name", "title", "settings"},
+FORMS = "module:factory, *.zip, openai:MODEL@URL"
+BUDGET = ("steps", "eval_every", "eval_episodes")
+TABLES: dict[str, dict[str, Any]] = {  # the keys of a row and what they hold
+    "env": dict.fromkeys(BUDGET, int)
+    | {"id": str, "name": str, "settings": dict, "seeds": (int, list), "requires": str},
+    "stack": {"name": str, "shape": str},
+    "agent": {"name": str, "title": str, "settings": dict},
 }
+KINDS: dict[type, str] = {int: "a whole number", str: "a text", dict: "a table", list: "a list"}
+NEEDED = {"env": "id", "stack": "name", "agent": "name"}
 
 
 @dataclass
@@ -38,7 +50,7 @@ class Suite:
 
 
 def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = False) -> Suite:
-    """Reads and checks a suite.
+    """Reads and checks a suite: whatever can be known to be wrong is said here, before the first run.
 
     Args:
         path: of the TOML file.
@@ -48,70 +60,212 @@ def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = Fals
     Raises:
         UserError: what is wrong with it.
     """
+    allow_import(*allow)
+    data = _read(path)
+    head = SUITE | data["suite"]
+    where = f"[suite] of {path}"
+    for key, low in (("timeout", 0), ("target", 0)):
+        if isinstance(head[key], bool) or not isinstance(head[key], (int, float)) or head[key] <= low:
+            raise UserError(f"{where}: {key!r} is {head[key]!r}, allowed is a number above {low}")
+    suite = Suite(_file_name(where, head["name"]), float(head["target"]), float(head["timeout"]))
+    stacks = [
+        {"name": s["name"], "shape": s.get("shape", ""), "layers": _layers(f"[[stack]] of {path}", s)}
+        for s in data["stack"] or [{"name": "sparse"}]
+    ]
+    agents = [
+        {"name": a["name"], "title": a.get("title", a["name"]), "settings": a.get("settings", {})}
+        for a in data["agent"] or [{"name": "text"}]
+    ]
+    envs = [{"id": e["id"], "name": e.get("name", e["id"]), "settings": e.get("settings", {})} for e in data["env"]]
+    for what, names in (
+        ("environments", [e["name"] for e in envs]),
+        ("agents", [a["title"] for a in agents]),
+        ("stacks", [s["name"] for s in stacks]),
+    ):
+        if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
+            key = {"environments": "name", "agents": "title", "stacks": "name"}[what]
+            raise UserError(f"two {what} of {path} are called {twice!r}: give one of them another {key!r}")
+    for row, env in zip(data["env"], envs):
+        if (need := row.get("requires")) and not installed(need):
+            suite.left_out.append(f"{env['name']}: {need} is not installed (pip install 'milepost[{need}]')")
+            continue
+        budget, seeds = _budget(f"[[env]] {env['name']!r} of {path}", head | row)
+        if quick:
+            every = max(256, budget["steps"] // 50)
+            budget, seeds = {"steps": 5 * every, "eval_every": every, "eval_episodes": 20}, seeds[:2]
+        _check_env(env, stacks)
+        for seed in seeds:  # a suite that is stopped early has compared all arms
+            for agent in agents:
+                for stack in stacks:
+                    parts = {"env": env, "stack": stack, "agent": agent, "seed": seed, "allow_import": list(allow)}
+                    suite.runs.append(parts | budget)
+    for agent in agents:
+        _check_agent(agent, next((r["env"] for r in suite.runs), None))
+    return suite
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """The tables of the file with only known keys of the right types."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:  # pragma: no cover
         import tomli as tomllib
     try:
-        data = tomllib.loads(Path(path).read_text())
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"there is no suite {path}") from None
-    except tomllib.TOMLDecodeError as e:
+    except OSError as e:
+        raise UserError(f"{path} cannot be read: {e.strerror}") from e
+    except ValueError as e:  # TOMLDecodeError, or bytes that are no UTF-8
         raise UserError(f"{path} is no TOML: {e}") from e
-    _known(f"{path}", data, {"suite", *TABLES})
-    head = SUITE | data.get("suite", {})
-    _known(f"[suite] of {path}", head, set(SUITE))
+    _known(str(path), data, ["suite", *TABLES])
+    head = data.setdefault("suite", {})
+    if not isinstance(head, dict):
+        raise UserError(f"'suite' of {path} is a table: write [suite]")
+    _known(f"[suite] of {path}", head, SUITE)
     for table, keys in TABLES.items():
-        for row in data.get(table, []):
-            _known(f"[[{table}]] of {path}", row, keys)
-    if not data.get("env"):
+        rows = data.setdefault(table, [])
+        if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
+            raise UserError(f"{table!r} of {path} is a list of tables: write [[{table}]]")
+        for row in rows:
+            where = f"[[{table}]] of {path}"
+            _known(where, row, keys)
+            if NEEDED[table] not in row:
+                raise UserError(f"{where} has no {NEEDED[table]!r}")
+            for key, value in row.items():
+                if not isinstance(value, keys[key]) or isinstance(value, bool):
+                    kinds = keys[key] if isinstance(keys[key], tuple) else (keys[key],)
+                    said = " or ".join(KINDS[k] for k in kinds)
+                    raise UserError(f"{where}: {key!r} is {value!r}, allowed is {said}")
+                if key == "settings":
+                    _plain(where, value)
+    if not data["env"]:
         raise UserError(f"{path} has no [[env]]")
-    suite = Suite(str(head["name"]), float(head["target"]), float(head["timeout"]))
-    stacks = data.get("stack") or [{"name": "sparse", "shape": ""}]
-    agents = data.get("agent") or [{"name": "text"}]
-    for env in data["env"]:
-        title = env.get("name", env["id"])
-        if (need := env.get("requires")) and not installed(need):
-            suite.left_out.append(f"{title}: {need} is not installed (pip install 'milepost[{need}]')")
-            continue
-        budget = {k: env.get(k, head[k]) for k in ("steps", "eval_every", "eval_episodes")}
-        seeds = env.get("seeds", head["seeds"])
-        seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-        if quick:
-            every = max(256, budget["steps"] // 50)
-            budget, seeds = {"steps": 5 * every, "eval_every": every, "eval_episodes": 20}, seeds[:2]
-        for seed in seeds:  # a suite that is stopped early has compared all arms
-            for agent in agents:
-                for stack in stacks:
-                    suite.runs.append(
-                        {
-                            "env": {"id": env["id"], "name": title, "settings": env.get("settings", {})},
-                            "stack": {
-                                "name": stack["name"],
-                                "shape": stack.get("shape", ""),
-                                "layers": parse_shape(stack.get("shape", "")),
-                            },
-                            "agent": {
-                                "name": agent["name"],
-                                "title": agent.get("title", agent["name"]),
-                                "settings": agent.get("settings", {}),
-                            },
-                            "seed": seed,
-                            "allow_import": list(allow),
-                        }
-                        | budget
-                    )
-    return suite
+    return data
 
 
-def installed(package: str) -> bool:
-    """Is an optional package there?"""
-    from importlib.util import find_spec
+def _plain(where: str, settings: dict[str, Any]) -> None:
+    try:
+        json.dumps(settings)
+    except TypeError as e:  # TOML has dates, specs have not
+        raise UserError(f"{where}: settings are texts, numbers, booleans, lists and tables: {e}") from e
 
-    return find_spec(package) is not None
 
-
-def _known(where: str, row: dict[str, Any], keys: set[str]) -> None:
+def _known(where: str, row: dict[str, Any], keys: Any) -> None:
     for key in row:
         if key not in keys:
             raise UserError(f"{where} has no key {key!r}{nearest(key, keys)} It has: {', '.join(sorted(keys))}")
+
+
+def _file_name(where: str, name: Any) -> str:
+    """It names the folder of the results."""
+    if not isinstance(name, str) or not name.strip() or "/" in name or name.startswith("."):
+        raise UserError(f"{where}: 'name' is {name!r}, allowed is a text without '/' that does not begin with '.'")
+    return name
+
+
+def _budget(where: str, row: dict[str, Any]) -> tuple[dict[str, int], list[int]]:
+    """Steps, evaluations and seeds that make sense together."""
+    for key in BUDGET:
+        value = row[key]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"{where}: {key!r} is {value!r}, allowed is a whole number from 1")
+    if row["eval_every"] > row["steps"]:
+        raise UserError(f"{where}: 'eval_every' is {row['eval_every']}, allowed is 1 to 'steps' ({row['steps']})")
+    seeds = row["seeds"]
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        seeds = list(range(seeds))
+    whole = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds)
+    if not whole or not seeds or len(set(seeds)) < len(seeds):
+        said = "a whole number from 1, or a list of different whole numbers from 0"
+        raise UserError(f"{where}: 'seeds' is {row['seeds']!r}, allowed is {said}")
+    return {k: row[k] for k in BUDGET}, seeds
+
+
+def _layers(where: str, stack: dict[str, Any]) -> list[dict[str, Any]]:
+    try:
+        return parse_shape(stack.get("shape", ""))
+    except UserError as e:
+        raise UserError(f"{where}, {stack['name']!r}: {e}") from e
+
+
+def _check_env(env: dict[str, Any], stacks: list[dict[str, Any]]) -> None:
+    """Makes it once with every stack: ids, settings, and layers that cannot stand where they stand."""
+    held_out(env["id"], env["settings"]).close()
+    for stack in stacks:
+        made = make_env(env["id"], env["settings"])
+        try:
+            shape(made, stack["layers"]).close()
+        except (ValueError, TypeError) as e:
+            raise UserError(f"stack {stack['name']!r} on {env['name']}: {e}") from e
+
+
+def _check_agent(agent: dict[str, Any], env: dict[str, Any] | None) -> None:
+    """Is it there? A stranger's module is not imported for this: if it breaks, it loses its rows, not the suite."""
+    name, settings = agent["name"], agent["settings"]
+    if name in AGENTS:
+        extra = ("torch" if name == "text" else "sb3") if name in TORCH else None
+        if extra and not installed(extra):
+            raise UserError(f"agent {name!r} is not installed: pip install 'milepost[{extra}]'")
+        if settings and env is not None:  # costs an import of torch, so only where something can be wrong
+            made = make_env(env["id"], env["settings"])
+            new_agent(name, made, 0, settings)
+            made.close()
+    elif name.startswith("openai:"):
+        try:
+            EndpointAgent.named(name, **settings)  # sends nothing
+        except ValueError as e:
+            raise UserError(f"agent {agent['title']!r}: {e}") from e
+    elif name.endswith(".zip"):
+        if not Path(name).is_file():
+            raise UserError(f"agent {agent['title']!r}: there is no file {name}")
+    elif ":" in name:
+        _check_factory(name)
+    else:
+        raise UserError(f"no agent is called {name!r}{nearest(name, AGENTS)} Known: {', '.join(AGENTS)}, {FORMS}")
+
+
+def _check_factory(name: str) -> None:
+    """``module:factory``: allowed, there, and defined in its source, without running it.
+
+    Raises:
+        UserError: it is not.
+    """
+    module, _, factory = name.partition(":")
+    root = module.partition(".")[0]
+    if root not in _allowed and root not in _plugins():
+        raise UserError(
+            f"agent {name!r} would import {root!r}, which is not allowed from a suite: --allow-import {root}"
+        )
+    try:
+        found = find_spec(module)  # of a.b it imports a, which is allowed
+    except ModuleNotFoundError:
+        found = None
+    except Exception:
+        return  # a broken package: its rows will say
+    if found is None:
+        raise UserError(f"agent {name!r}: no module is called {module!r} beside the suite or among what is installed")
+    first = factory.partition(".")[0]
+    try:
+        names = top_names(Path(found.origin or "").read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return  # compiled, or broken: its rows will say
+    if not first or (names is not None and first not in names):
+        raise UserError(f"agent {name!r}: {module} has no {first!r}{nearest(first, names or ())}")
+
+
+def top_names(source: str) -> set[str] | None:
+    """Names that a module binds outside functions and classes; None if its source does not tell all of them."""
+    out: set[str] = set()
+    todo: list[ast.AST] = list(ast.parse(source).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            out.add(node.name)
+            continue
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            out |= {(a.asname or a.name).partition(".")[0] for a in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            out.add(node.id)
+        todo += ast.iter_child_nodes(node)
+    return None if out & {"*", "__getattr__", "globals"} else out

@@ -3,53 +3,130 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from ..baselines.agent import load_agent, make_agent
+import gymnasium as gym
+
+from ..baselines.agent import make_agent
 from ..baselines.evaluate import evaluate
 from .names import UserError
-from .run import held_out, make_env, run, write_json
+from .run import TORCH, held_out, make_env, new_agent, run, versions, write_json
 
 
 def checkpoint(folder: Path, agent: str) -> Path:
     """Where ``train`` keeps the agent."""
-    return folder / ("agent.pt" if agent == "text" else "agent.zip")
+    return folder / ("agent.pt" if agent == "text" else "agent.zip" if agent in TORCH else "agent.bin")
+
+
+def restore(path: Path, spec: dict[str, Any], env: gym.Env[Any, Any], **settings: Any) -> Any:
+    """The agent of a checkpoint of ``train``, for ``env``.
+
+    Args:
+        path: of the file.
+        spec: what ``run.json`` says.
+        env: what it will act or learn in.
+        **settings: ``log`` and ``progress`` of our own agents.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    name = spec["agent"]["name"]
+    try:
+        if name == "text":
+            from ..baselines.text_agent import TextAgent
+
+            return TextAgent.load(path, **settings)
+        if name in TORCH:
+            from ..baselines.sb3 import SB3Agent
+
+            return SB3Agent.load(path, env, **settings)
+    except ValueError as e:
+        raise UserError(str(e)) from e
+    agent = new_agent(name, env, spec["seed"], spec["agent"]["settings"])
+    if not hasattr(agent, "load"):
+        raise UserError(f"the agent {name!r} has no load(path)")
+    return agent.load(str(path)) or agent  # a class method gives a new one
 
 
 def train(spec: dict[str, Any], folder: Path, resume: bool) -> None:
-    """Trains with a curve on held-out worlds; the agent is saved after each evaluation.
+    """Trains with a curve on held-out worlds; the agent and ``run.json`` are written after each evaluation.
 
     Raises:
         UserError: the agent cannot learn, or there is nothing to resume.
     """
     name = spec["agent"]["name"]
-    path, agent = checkpoint(folder, name), None
-    env = make_env(spec["env"]["id"], spec["env"]["settings"])
+    path, curve = checkpoint(folder, name), list[dict[str, Any]]()
+    live = {"log": str(folder / "tensorboard"), "progress": sys.stderr.isatty()} if name in TORCH else {}
     if resume:
+        before = _read_run(folder, f"there is nothing to resume in {folder}")
+        _same_run(before, spec, folder)
         if not path.exists():
             raise UserError(f"there is nothing to resume in {folder}: no {path.name}")
-        agent = load_agent(path, env)
-    else:
-        settings = dict(spec["agent"]["settings"])
-        if name in ("text", "ppo", "maskable_ppo", "recurrent_ppo", "dqn"):
-            settings |= {"log": str(folder / "tensorboard"), "progress": True}
-        spec["agent"]["settings"] = settings
-        if not hasattr(make_agent(name, env, spec["seed"], **spec["agent"]["settings"]), "learn"):
-            raise UserError(f"the agent {name!r} does not learn")
-    env.close()
+        curve = before["curve"]
+        if curve and curve[-1]["steps"] + spec["eval_every"] > spec["steps"]:
+            raise UserError(
+                f"{folder} has been trained for {curve[-1]['steps']:.0f} steps: go on with a larger --steps"
+            )
+
+    def make(env: gym.Env[Any, Any]) -> Any:
+        if resume:
+            return restore(path, spec, env, **live)
+        agent = new_agent(name, env, spec["seed"], spec["agent"]["settings"] | live)
+        if not hasattr(agent, "learn"):
+            raise UserError(f"the agent {name!r} does not learn: {', '.join(TORCH)} or your own module:factory do")
+        if not hasattr(agent, "save"):
+            print(f"the agent {name!r} has no save(path): no checkpoint is kept", file=sys.stderr)
+        return agent
 
     def report(point: dict[str, Any]) -> None:
+        kept = {k: v for k, v in point.items() if not k.startswith("train/")}
+        curve[:] = [p for p in curve if p["steps"] < point["steps"]] + [kept]
         print(
             f"{point['steps']:>9.0f} steps  held-out success {point['success']:.2f}  return {point['env_return']:.2f}  "
             f"length {point['length']:.1f}  {point['seconds']:.0f} s",
             flush=True,
         )
 
-    folder.mkdir(parents=True, exist_ok=True)
-    result = run(spec, report, agent, lambda a: a.save(path))
-    write_json(folder / "run.json", result)
-    print(f"saved: {path}, {folder / 'run.json'}")
+    def save(agent: Any) -> None:
+        if hasattr(agent, "save"):
+            agent.save(str(path))
+        write_json(folder / "run.json", spec | {"status": "running", "versions": versions(), "curve": curve})
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{folder} is no folder to write to: {e.strerror}") from e
+    result = run(spec, report, make, int(curve[-1]["steps"]) if curve else 0, save)
+    write_json(folder / "run.json", result | {"curve": curve})
+    print(f"saved: {path}, {folder / 'run.json'}" if path.exists() else f"saved: {folder / 'run.json'}")
+
+
+def _read_run(folder: Path, why: str) -> dict[str, Any]:
+    file = folder / "run.json"
+    try:
+        spec: dict[str, Any] = json.loads(file.read_text())
+        assert isinstance(spec["agent"]["name"], str) and isinstance(spec["env"]["id"], str)
+        assert isinstance(spec["env"]["settings"], dict) and isinstance(spec["agent"]["settings"], dict)
+        assert isinstance(spec["curve"], list)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{why}: no run.json, which train writes") from None
+    except (ValueError, KeyError, TypeError, AssertionError):
+        raise UserError(f"{why}: its run.json is not what train writes") from None
+    return spec
+
+
+def _same_run(before: dict[str, Any], spec: dict[str, Any], folder: Path) -> None:
+    """Going on with something else would give a curve of nothing in particular."""
+    for what in ("env", "stack", "agent", "seed"):
+        if before[what] != spec[what]:
+            raise UserError(f"{folder} was trained with {what} {_short(before[what])}, not {_short(spec[what])}")
+
+
+def _short(x: Any) -> str:
+    kept = {k: v for k, v in x.items() if v and k not in ("layers", "title")} if isinstance(x, dict) else x
+    return json.dumps(kept)
 
 
 def eval_checkpoint(path: Path, episodes: int, seed: int) -> None:
@@ -58,16 +135,14 @@ def eval_checkpoint(path: Path, episodes: int, seed: int) -> None:
     Raises:
         UserError: there is no checkpoint.
     """
-    folder = path if path.is_dir() else path.parent
-    try:
-        spec = json.loads((folder / "run.json").read_text())
-    except FileNotFoundError:
-        raise UserError(f"there is no run.json in {folder}: give the folder that train wrote") from None
+    folder = path.parent if path.is_file() else path
+    spec = _read_run(folder, f"there is nothing to evaluate in {folder} (give the folder that train wrote)")
     env = held_out(spec["env"]["id"], spec["env"]["settings"])
     file = path if path.is_file() and path.suffix != ".json" else checkpoint(folder, spec["agent"]["name"])
     if not file.exists():
         raise UserError(f"there is no checkpoint {file}")
-    got = evaluate(load_agent(file, env), env, episodes, seed)
+    got = evaluate(restore(file, spec, env), env, episodes, seed)
+    env.close()
     print(f"{spec['env']['id']}, {got.episodes} held-out episodes without shaping:")
     print(f"success {got.success:.3f}  return {got.env_return:.3f}  length {got.length:.1f}  invalid {got.invalid}")
 

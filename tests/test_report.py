@@ -1,0 +1,47 @@
+"""What a suite shows: the table, and the picture."""
+
+import numpy as np
+import pytest
+
+from milepost.cli import report
+
+
+def result(agent, stack, curve, status="ok"):
+    points = [{"steps": s, "success": v, "env_return": v, "length": 5.0} for s, v in curve]
+    return {
+        "env": {"name": "e"}, "agent": {"title": agent}, "stack": {"name": stack}, "steps": 20,
+        "status": status, "curve": points,
+    }  # fmt: skip
+
+
+def test_the_table_compares_with_the_first_arm_and_with_nothing_if_that_failed():
+    rows = [result("a", "x", [(0, 0.0), (20, 0.5)]), result("a", "y", [(0, 0.0), (20, 0.9)])]
+    first, second = report.table(rows, 0.8).splitlines()[2:]
+    assert first == "| e | a | x | 0.50 [0.50, 0.50] | > 20 (0/1) | 0.50 | 5.0 | - | 1 | 0 |"
+    assert second == "| e | a | y | 0.90 [0.90, 0.90] | 20 (1/1) | 0.90 | 5.0 | 1.00 | 1 | 0 |"
+    rows = [result("a", "x", [], "failed") | {"error": "E: x"}, *rows[1:], result("a", "z", [(0, 0.0), (20, 0.1)])]
+    lines = report.table(rows, 0.8).splitlines()[2:]
+    assert lines[0] == "| e | a | x | - | - | - | - | - | 0 | 1: E: x |"
+    assert [line.split(" | ")[7] for line in lines[1:]] == ["-", "-"]
+
+
+def test_curves_are_taken_where_all_seeds_were_evaluated():
+    rows = [result("a", "x", [(0, 0.0), (10, 0.4), (20, 0.5)]), result("a", "x", [(0, 0.2), (20, 0.7)])]
+    steps, data = report.curves(rows)
+    assert steps == [0, 20] and np.array_equal(data, [[0.0, 0.5], [0.2, 0.7]])
+
+
+def test_agents_that_do_not_learn_are_level_lines_in_the_picture(tmp_path, monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib.axes")
+    drawn = []
+    plot = matplotlib.axes.Axes.plot
+    monkeypatch.setattr(
+        matplotlib.axes.Axes, "plot", lambda ax, x, y, **kw: drawn.append((list(x), list(y))) or plot(ax, x, y, **kw)
+    )
+    report.picture(
+        [result("a", "x", [(0, 0.0), (20, 0.5)]), result("oracle", "x", [(0, 1.0)])], 0.8, tmp_path / "c.png"
+    )
+    assert drawn == [([0, 20], [0.0, 0.5]), ([0, 20], [1.0, 1.0])]
+    report.picture([result("a", "x", [], "failed")], 0.8, tmp_path / "none.png")
+    assert (tmp_path / "none.png").stat().st_size > 1000
