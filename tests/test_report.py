@@ -17,12 +17,12 @@ def result(agent, stack, curve, status="ok"):
 def test_the_table_compares_with_the_first_arm_and_with_nothing_if_that_failed():
     rows = [result("a", "x", [(0, 0.0), (20, 0.5)]), result("a", "y", [(0, 0.0), (20, 0.9)])]
     first, second = report.table(rows, 0.8).splitlines()[2:]
-    assert first == "| e | a | x | 0.50 [0.50, 0.50] | > 20 (0/1) | 0.50 | 5.0 | - | 1 | 0 |"
-    assert second == "| e | a | y | 0.90 [0.90, 0.90] | 20 (1/1) | 0.90 | 5.0 | 1.00 | 1 | 0 |"
+    assert first == "| e | a | x | 0.50 [0.50, 0.50] | > 20 (0/1) | - | 0.50 | 5.0 | - | 1 | 0 |"
+    assert second == "| e | a | y | 0.90 [0.90, 0.90] | 20 (1/1) | 1.0x [1.0, 1.0] | 0.90 | 5.0 | 1.00 | 1 | 0 |"
     rows = [result("a", "x", [], "failed") | {"error": "E: x"}, *rows[1:], result("a", "z", [(0, 0.0), (20, 0.1)])]
     lines = report.table(rows, 0.8).splitlines()[2:]
-    assert lines[0] == "| e | a | x | - | - | - | - | - | 0 | 1: E: x |"
-    assert [line.split(" | ")[7] for line in lines[1:]] == ["-", "-"]
+    assert lines[0] == "| e | a | x | - | - | - | - | - | - | 0 | 1: E: x |"
+    assert [line.split(" | ")[5:9:3] for line in lines[1:]] == [["-", "-"]] * 2
 
 
 def test_curves_are_taken_where_all_seeds_were_evaluated():

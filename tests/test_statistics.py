@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from milepost.baselines.statistics import interval, iqm, probability_of_improvement, steps_to
+from milepost.baselines.statistics import interval, iqm, probability_of_improvement, speed_up, steps_to
 
 pytestmark = pytest.mark.core
 
@@ -39,3 +39,10 @@ def test_probability_of_improvement_counts_ties_as_half():
 def test_steps_to_a_target():
     assert steps_to([10, 20, 30], [0.1, 0.8, 0.7]) == 20
     assert steps_to([10, 20], [0.1, 0.2]) == float("inf")
+
+
+def test_speed_up_counts_a_run_that_never_arrives_with_the_budget():
+    ratio, low, high = speed_up([10.0, 30.0, np.inf], [10.0, 10.0, 10.0], 40.0)
+    assert ratio == pytest.approx((10 + 30 + 40) / 30) and 1.0 <= low < ratio < high <= 4.0
+    assert speed_up([20.0] * 3, [5.0] * 3, 40.0) == (4.0, 4.0, 4.0)
+    assert speed_up([np.inf], [np.inf], 40.0)[0] == 1.0

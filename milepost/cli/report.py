@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..baselines.statistics import interval, iqm, probability_of_improvement, steps_to
+from ..baselines.statistics import interval, iqm, probability_of_improvement, speed_up, steps_to
 
 Arm = tuple[str, str]  # agent, stack
 
@@ -30,16 +30,32 @@ def _cell(text: str) -> str:
     return " ".join(str(text).split())[:200].replace("|", "\\|")
 
 
-def _reached(rows: list[dict[str, Any]], target: float) -> tuple[str, float]:
+def _steps(rows: list[dict[str, Any]], target: float) -> list[float]:
+    """Steps to the target, one a seed."""
+    return [steps_to([p["steps"] for p in r["curve"]], [p["success"] for p in r["curve"]], target) for r in rows]
+
+
+def _budget(rows: list[dict[str, Any]]) -> float:
+    return float(max(p["steps"] for r in rows for p in r["curve"]))
+
+
+def _reached(rows: list[dict[str, Any]], target: float) -> str:
     """Median steps to the target, how many seeds reached it; nothing for agents that do not learn."""
-    each = [steps_to([p["steps"] for p in r["curve"]], [p["success"] for p in r["curve"]], target) for r in rows]
-    middle = float(np.median(each))
-    most = max(p["steps"] for r in rows for p in r["curve"])
+    each, most = _steps(rows, target), _budget(rows)
     if most == 0:
-        return "-", middle
-    hits = sum(math.isfinite(x) for x in each)
+        return "-"
+    middle = float(np.median(each))
     text = _number(middle) if math.isfinite(middle) else f"> {_number(most)}"
-    return f"{text} ({hits}/{len(rows)})", middle
+    return f"{text} ({sum(math.isfinite(x) for x in each)}/{len(rows)})"
+
+
+def _faster(first: list[dict[str, Any]], rows: list[dict[str, Any]], target: float) -> str:
+    """Times fewer steps to the target than the first arm; nothing where one of them does not learn."""
+    most = _budget(rows)
+    if not most or most != _budget(first):
+        return "-"
+    ratio, low, high = speed_up(_steps(first, target), _steps(rows, target), most)
+    return f"{ratio:.1f}x [{low:.1f}, {high:.1f}]"
 
 
 def table(results: list[dict[str, Any]], target: float) -> str:
@@ -51,6 +67,7 @@ def table(results: list[dict[str, Any]], target: float) -> str:
         "stack",
         "success [95 %]",
         goal,
+        "speed-up [95 %]",
         "env return",
         "length",
         "P(better)",
@@ -59,22 +76,25 @@ def table(results: list[dict[str, Any]], target: float) -> str:
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for env, by_arm in arms(results).items():
-        first: list[float] | None = None
+        first: list[dict[str, Any]] = []
         for k, ((agent, stack), rows) in enumerate(by_arm.items()):
             good = [r for r in rows if r["status"] == "ok" and r["curve"]]
             failed, names = len(rows) - len(good), [_cell(x) for x in (env, agent, stack)]
             if not good:
-                cells = [*names, *"-----", "0", f"{failed}: {_cell(rows[0].get('error', ''))}"]
+                cells = [*names, *"------", "0", f"{failed}: {_cell(rows[0].get('error', ''))}"]
                 lines.append("| " + " | ".join(cells) + " |")
                 continue
             last = [r["curve"][-1]["success"] for r in good]
             low, high = interval(last)
-            better = "-" if first is None else f"{probability_of_improvement(last, first):.2f}"
-            first = last if k == 0 else first  # where the first arm has no result, nothing is compared
+            before = [r["curve"][-1]["success"] for r in first]
+            better = f"{probability_of_improvement(last, before):.2f}" if first else "-"
+            faster = _faster(first, good, target) if first else "-"
+            first = good if k == 0 else first  # where the first arm has no result, nothing is compared
             cells = [
                 *names,
                 f"{iqm(last):.2f} [{low:.2f}, {high:.2f}]",
-                _reached(good, target)[0],
+                _reached(good, target),
+                faster,
                 f"{iqm([r['curve'][-1]['env_return'] for r in good]):.2f}",
                 f"{iqm([r['curve'][-1]['length'] for r in good]):.1f}",
                 better,
@@ -89,8 +109,9 @@ def write_report(results: list[dict[str, Any]], target: float, folder: Path, tit
     """``table.md`` and ``curves.png`` in ``folder``."""
     said = (
         "Success on held-out worlds without shaping at the last evaluation: interquartile mean over seeds with a 95 % "
-        "bootstrap interval. Steps to the target: median over seeds, and how many of them reached it. P(better): "
-        "probability of improvement over the first row of the environment."
+        "bootstrap interval. Steps to the target: median over seeds, and how many of them reached it. Speed-up: "
+        "how many times fewer steps than the first row of the environment, by means over seeds in which a run that never "
+        "got there counts with the whole budget. P(better): probability of improvement over that row."
     )
     (folder / "table.md").write_text(f"# {title}\n\n{said}\n\n{table(results, target)}\n")
     picture(results, target, folder / "curves.png")
