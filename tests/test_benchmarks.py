@@ -43,7 +43,7 @@ def test_the_evidence_suite_is_well_formed_and_its_budget_is_stated():
     assert {n: sum(r[0] == n for r in runs) for n, _ in runs} == {
         "Quest-easy": 70,
         "Quest-medium": 70,
-        "TextWorld cooking": 35,
+        "TextWorld custom": 35,
     }
     assert len({s for _, s in runs}) == 7
 
