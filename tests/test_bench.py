@@ -14,7 +14,7 @@ from milepost.__main__ import main
 from milepost.cli import bench as bench_module
 from milepost.cli.bench import estimate, key
 from milepost.cli.names import UserError
-from milepost.cli.suite import load_suite, top_names
+from milepost.cli.suite import load_suite
 from milepost.wrappers import shaper
 
 STRANGERS = '''
@@ -315,7 +315,6 @@ WRONG = {
     "an agent's setting": (ENV + "[[agent]]\nname = 'random'\nsettings = {greed = 1}\n", "agent random: "),
     "an agent that would import": (ENV + agents("evil:Agent"), "--allow-import evil"),
     "no such module": (ENV + agents("strangers.more:Agent"), "no module is called 'strangers.more'"),
-    "no such factory": (ENV + agents("strangers:Frist"), "strangers has no 'Frist'; did you mean 'First'?"),
     "no such model": (ENV + agents("ppo-best.zip"), "there is no file ppo-best.zip"),
     "an endpoint without a url": (ENV + agents("openai:gpt"), "openai:MODEL@http://HOST:PORT/v1"),
     "a key in a suite": (ENV + agents("openai:m@http://h/v1") + "settings = {api_key = 'sk'}\n", "a key is never a setting"),
@@ -390,11 +389,3 @@ def test_quick_is_a_tenth_of_the_steps_and_two_seeds(place):
     full, quick = (load_suite(written(place, ENV + agents("text")), quick=q) for q in (False, True))
     assert len(full.runs) == 5 and len(quick.runs) == 2
     assert [quick.runs[0][k] for k in ("steps", "eval_every", "eval_episodes")] == [2_000, 400, 20]
-
-
-def test_names_of_a_module_are_found_without_running_it():
-    source = (
-        "import os as o, a.b\nif 1:\n    X, (y, *z) = 1, (2, 3)\nclass C:\n    inside = 1\ndef f():\n    hidden = 1\n"
-    )
-    assert top_names(source) == {"o", "a", "X", "y", "z", "C", "f"}
-    assert top_names("from x import *") is None

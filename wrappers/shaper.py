@@ -267,6 +267,12 @@ def _plugins() -> frozenset[str]:
     return frozenset(e.value.partition(":")[0].partition(".")[0] for e in found)
 
 
+def importable(module: str) -> bool:
+    """May a spec name something in this module?"""
+    root = module.partition(".")[0]
+    return root in _allowed or root in _plugins()
+
+
 def use(value: Any) -> Any:
     """The object that ``"module:name"`` names; a live object is used as it is (its spec is not loadable).
 
@@ -282,7 +288,7 @@ def use(value: Any) -> Any:
     if not sep or not name:
         raise ValueError(f"{value!r} names no object: write 'module:name'")
     root = module.partition(".")[0]
-    if root not in _allowed and root not in _plugins():
+    if not importable(module):
         raise ImportError(
             f"{value!r} would import {root!r}, which is not allowed from a spec: pass the object itself, or call "
             f"milepost.allow_import({root!r}) first (command line: --allow-import {root})"

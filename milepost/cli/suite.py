@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import sys
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 from ..baselines.agent import AGENTS
 from ..baselines.llm_agent import EndpointAgent
 from ..wrappers.hosts import shape
-from ..wrappers.shaper import _allowed, _plugins, allow_import, nearest
+from ..wrappers.shaper import allow_import, importable, nearest
 from .names import UserError, installed, parse_shape
 from .run import TORCH, held_out, make_env, new_agent
 
@@ -226,14 +225,14 @@ def _check_agent(agent: dict[str, Any], env: dict[str, Any] | None) -> None:
 
 
 def _check_factory(name: str) -> None:
-    """``module:factory``: allowed, there, and defined in its source, without running it.
+    """``module:factory``: allowed, and there. It is not imported, so a wrong name in it loses only its rows.
 
     Raises:
         UserError: it is not.
     """
-    module, _, factory = name.partition(":")
+    module, _, _ = name.partition(":")
     root = module.partition(".")[0]
-    if root not in _allowed and root not in _plugins():
+    if not importable(module):
         raise UserError(
             f"agent {name!r} would import {root!r}, which is not allowed from a suite: --allow-import {root}"
         )
@@ -245,27 +244,3 @@ def _check_factory(name: str) -> None:
         return  # a broken package: its rows will say
     if found is None:
         raise UserError(f"agent {name!r}: no module is called {module!r} beside the suite or among what is installed")
-    first = factory.partition(".")[0]
-    try:
-        names = top_names(Path(found.origin or "").read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
-        return  # compiled, or broken: its rows will say
-    if not first or (names is not None and first not in names):
-        raise UserError(f"agent {name!r}: {module} has no {first!r}{nearest(first, names or ())}")
-
-
-def top_names(source: str) -> set[str] | None:
-    """Names that a module binds outside functions and classes; None if its source does not tell all of them."""
-    out: set[str] = set()
-    todo: list[ast.AST] = list(ast.parse(source).body)
-    while todo:
-        node = todo.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            out.add(node.name)
-            continue
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            out |= {(a.asname or a.name).partition(".")[0] for a in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            out.add(node.id)
-        todo += ast.iter_child_nodes(node)
-    return None if out & {"*", "__getattr__", "globals"} else out
