@@ -38,6 +38,7 @@ class Episode:
 
 @dataclass
 class _Running:
+    env: gym.Env[Any, Any]
     lane: Lane
     obs: Any = None
     info: dict[str, Any] = field(default_factory=dict)
@@ -78,9 +79,11 @@ class Lanes:
         for _ in range(n - 1):
             assert core.spec is not None
             self.envs.append(gym.make(core.spec, disable_env_checker=True))
-        self.running = [_Running(Lane(index=i)) for i in range(n)]
-        for i in range(n):
-            self._reset(i, seed + i)
+        self.running = [self._begin(env, Lane(index=i), seed + i) for i, env in enumerate(self.envs)]
+
+    def __len__(self) -> int:
+        """Lanes with a running episode."""
+        return len(self.running)
 
     @property
     def obs(self) -> list[Any]:
@@ -92,23 +95,22 @@ class Lanes:
         """The current infos."""
         return [r.info for r in self.running]
 
-    def _reset(self, i: int, seed: int | None = None) -> None:
-        obs, info = self.envs[i].reset(seed=seed)
-        lane = self.running[i].lane
+    def _begin(self, env: gym.Env[Any, Any], lane: Lane, seed: int | None = None) -> _Running:
+        obs, info = env.reset(seed=seed)
         lane.walked = False
-        info = info | self.stack.begin(lane, obs, info)
-        self.running[i] = _Running(lane, obs, info)
+        return _Running(env, lane, obs, info | self.stack.begin(lane, obs, info))
 
-    def step(self, actions: list[Any], extras: list[Any]) -> list[Episode]:
-        """Steps every lane; returns the episodes that ended, whose lanes have been reset.
+    def step(self, actions: list[Any], extras: list[Any], again: bool = True) -> list[Episode]:
+        """Steps every lane that is running; returns the episodes that ended.
 
         Args:
             actions: one a lane.
             extras: what to keep of this step, one a lane (``Episode.extras``).
+            again: a lane whose episode has ended begins another; else it rests.
         """
-        ts, ended = [], []
-        for env, r, action in zip(self.envs, self.running, actions):
-            obs, reward, terminated, truncated, info = env.step(action)
+        ts, ended, going = [], list[Episode](), list[_Running]()
+        for r, action in zip(self.running, actions):
+            obs, reward, terminated, truncated, info = r.env.step(action)
             reward = float(reward)
             r.env_return += reward
             ts.append(Transition(r.obs, action, reward, obs, terminated, truncated, info, account(info, reward)))
@@ -122,7 +124,11 @@ class Lanes:
             if t.terminated or t.truncated:
                 final = np.array(r.info.get("credit", r.rewards), np.float64)
                 ended.append(Episode(r.extras, final, t.terminated, r.obs, r.info, r.env_return, r.terms))
-                self._reset(i)
+                if again:
+                    going.append(self._begin(r.env, r.lane))
+            else:
+                going.append(r)
+        self.running = going
         return ended
 
     def close(self) -> None:

@@ -225,7 +225,10 @@ class TextAgent:
     def learn(
         self, env: gym.Env[Any, Any], steps: int, callback: Callable[[dict[str, float]], None] | None = None
     ) -> list[dict[str, float]]:
-        """Trains for at least ``steps`` environment steps (whole updates); returns the metrics of each update.
+        """Trains for at least ``steps`` environment steps; returns the metrics of each update.
+
+        Episodes that are running when ``steps`` are over are played to their ends and learnt from too, so that no step is
+        paid for and then thrown away; ``self.steps`` counts them. (What has not ended after 1,000 more is given up.)
 
         Args:
             env: a text environment made by ``gym.make``, shaped or not.
@@ -238,24 +241,27 @@ class TextAgent:
             lanes.stack.load_state_dict(self.stack_state)
             self.stack_state = None
         lanes.stack.take()  # episodes of an earlier call are not ours
-        goal, history, done = self.steps + steps, [], list[Episode]()
+        goal, history, done = self.steps + steps, list[dict[str, float]](), list[Episode]()
         bar = _bar(steps, self.progress)
+
+        def update() -> None:
+            metrics = self._update(lanes.stack, done)
+            done.clear()
+            history.append(metrics)
+            bar.set_postfix_str(f"success {metrics['success']:.2f}")
+            self._write(metrics)
+            if callback is not None:
+                callback(metrics)
+
         try:
-            while self.steps < goal or done:
-                done += self._collect(lanes)
-                self.steps += s.lanes
-                bar.update(s.lanes)
-                enough = sum(len(e.rewards) for e in done) >= s.batch_steps
-                if enough or self.steps >= goal:
-                    if not done:
-                        break
-                    metrics = self._update(lanes.stack, done)
-                    done = []
-                    history.append(metrics)
-                    bar.set_postfix_str(f"success {metrics['success']:.2f}")
-                    self._write(metrics)
-                    if callback is not None:
-                        callback(metrics)
+            while len(lanes) and self.steps < goal + 1000 * s.lanes:
+                bar.update(len(lanes))
+                self.steps += len(lanes)
+                done += self._collect(lanes, self.steps < goal)
+                if self.steps < goal and sum(len(e.rewards) for e in done) >= s.batch_steps:
+                    update()
+            if done:  # all that is left in one batch: a handful of steps would be an update of mere noise
+                update()
         finally:
             bar.close()
             lanes.close()
@@ -263,8 +269,8 @@ class TextAgent:
         return history
 
     @torch.no_grad()
-    def _collect(self, lanes: Lanes) -> list[Episode]:
-        """One step of every lane."""
+    def _collect(self, lanes: Lanes, again: bool = True) -> list[Episode]:
+        """One step of every lane that is running."""
         states = [(o, tuple(i["admissible_actions"])) for o, i in zip(lanes.obs, lanes.infos)]
         b = self.batch(states)
         logp, value = self.policy(b)
@@ -276,27 +282,27 @@ class TextAgent:
             j = _sample(np.exp(mine), self.rng)
             actions.append(choices[j])
             extras.append((text, choices, j, float(mine[j]), float(value[k])))
-        return lanes.step(actions, extras)
+        return lanes.step(actions, extras, again)
 
     def _update(self, stack: Stack, episodes: list[Episode]) -> dict[str, float]:
         """PPO on finished episodes."""
         s, metrics = self.settings, dict[str, float]()
+        valid = [not e.invalid for e in episodes]  # nobody learns from what the infrastructure ended, no layer either
+        self.invalid += len(episodes) - sum(valid)
+        trajs = list(itertools.compress(stack.take(), valid)) if stack.keep else []
+        episodes = list(itertools.compress(episodes, valid))
         rewards = [e.rewards for e in episodes]
         given: list[Any] = [None] * len(episodes)
-        if stack.keep:  # a layer learns, or gives advantages: the stack's own record of the same episodes
-            trajs = stack.take()
-            if stack.learns:
-                metrics |= stack.learn(trajs)
-                rewards = [t.rewards for t in stack.rerun(trajs)]
-            if stack.tail:
-                given = [t.advantages for t in stack.run(trajs, stack.c)]
-        keep = [i for i, e in enumerate(episodes) if not e.invalid]
-        self.invalid += len(episodes) - len(keep)
-        metrics |= self._statistics([episodes[i] for i in keep], [rewards[i] for i in keep])
-        if not keep:
+        if stack.learns and trajs:  # the stack's own record of the same episodes
+            metrics |= stack.learn(trajs)
+            rewards = [t.rewards for t in stack.rerun(trajs)]
+        if stack.tail and trajs:
+            given = [t.advantages for t in stack.run(trajs, stack.c)]
+        metrics |= self._statistics(episodes, rewards)
+        if not episodes:
             return metrics
-        rows = [x for i in keep for x in episodes[i].extras]
-        pairs = [self._advantages(episodes[i], rewards[i], given[i]) for i in keep]
+        rows = [x for e in episodes for x in e.extras]
+        pairs = [self._advantages(*x) for x in zip(episodes, rewards, given)]
         adv, ret = (np.concatenate(x) for x in zip(*pairs))
         usable = np.flatnonzero(~np.isnan(adv))
         losses = []

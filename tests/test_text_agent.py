@@ -1,5 +1,7 @@
 """The text agent: it learns, resumes exactly, trains on credit, and makes no tensor without a device."""
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -142,6 +144,44 @@ def test_invalid_episodes_are_dropped_and_counted():
     assert got.invalid == 3 and got.episodes == 6
 
 
+def test_no_step_is_counted_and_then_thrown_away():
+    agent = TextAgent(seed=3, **SMALL)
+    env = gym.make(EASY)
+    for _ in range(3):
+        before = agent.steps
+        history = agent.learn(env, 150)
+        assert sum(h["episodes"] * h["length"] for h in history) == pytest.approx(agent.steps - before)
+        assert 150 <= agent.steps - before <= 150 + SMALL["lanes"] * 30  # an episode has at most 30 steps
+
+
+def test_an_episode_that_never_ends_does_not_hold_training_up():
+    class Endless(gym.Wrapper):
+        def step(self, action):
+            obs, reward, _, _, info = self.env.step("look")
+            self.env.unwrapped._steps = 0
+            return obs, reward, False, False, info
+
+    assert TextAgent(lanes=1).learn(Endless(gym.make(EASY)), 10) == []
+
+
+def test_layers_never_see_what_the_infrastructure_ended():
+    seen = []
+
+    @dataclasses.dataclass
+    class Spy(Shaper):
+        def step(self, state, t):
+            return t.reward, None
+
+        def learn(self, trajs):
+            seen.extend(bool(t.infos[-1].get("invalid")) for t in trajs)
+            return {}
+
+    agent = TextAgent(seed=0, **(SMALL | {"lanes": 1}))
+    history = agent.learn(shape(Broken(gym.make(EASY)), [Spy()]), 300)
+    assert agent.invalid > 0 and seen and not any(seen)
+    assert len(seen) == sum(h["episodes"] for h in history)
+
+
 def test_every_tensor_is_made_on_the_agents_device():
     """A tensor made without a device would land on meta here and could not meet the others."""
     torch.set_default_device("meta")
@@ -177,8 +217,6 @@ def test_advantages_of_a_tail_replace_gae():
         def group(self, group):
             seen.append(len(group))
             return [np.where(np.arange(len(t)) % 2, np.nan, t.rewards.sum()) for t in group]
-
-    import dataclasses
 
     from milepost.wrappers.hosts.env import ShapedEnv
 

@@ -142,8 +142,9 @@ def run(
             if isinstance(history, (list, tuple)) and history and isinstance(history[-1], dict):
                 metrics = {k: float(v) for k, v in history[-1].items() if isinstance(v, (int, float, np.number))}
             done = max(goal, _counted(agent))  # ours take whole updates and say how many steps that were
-        got = evaluate(agent, test, spec["eval_episodes"], seed=10_000 + seed)
-        point = {"steps": float(goal)} | got.as_dict() | {"seconds": time.perf_counter() - start}
+        got = evaluate(agent, test, spec["eval_episodes"], seed=10_000 * (1 + seed))  # no two seeds share worlds
+        # episodes that were running at ``goal`` have been played to their ends: ``taken`` counts their steps too
+        point = {"steps": float(goal), "taken": float(done)} | got.as_dict() | {"seconds": time.perf_counter() - start}
         curve.append(point)
         report(point | {f"train/{k}": v for k, v in metrics.items()})
         if learns:
