@@ -64,6 +64,16 @@ def entries() -> list[Entry]:
             Entry(f"{name}-dense-v0", _QUEST, f"{what}; pays each change of the score", kwargs, (delta,)),
             Entry(f"{name}-shaped-v0", _QUEST, f"{what}; progress as a potential", kwargs, (potential,)),
         ]
+        rows += [  # the same in numbers
+            Entry(
+                r.id.replace("-v0", "-encoded-v0"),
+                _QUEST,
+                f"{r.summary}; numbers in and out",
+                kwargs,
+                (*r.wrappers, _encode()),
+            )
+            for r in rows[-2:]
+        ]
     real = "Real TextWorld games through the Z-machine: a challenge by name, or a game file"
     many = _encode(max_actions=64)
     rows += [

@@ -507,6 +507,54 @@ def test_every_pair_of_layers_is_either_fine_or_refused_with_a_reason():
                     assert sum(rows[-1][4].get("credit", [r[1] for r in rows])) == pytest.approx(total)
 
 
+@pytest.mark.parametrize("name", catalog())
+def test_additive_layers_leave_a_potential_its_effect(name):
+    """What the potential adds is the same with and without the layer behind it, for those that say so, and only for those."""
+    layer, before = load({"shaper": name} | SETTINGS.get(name, {})), PotentialShaping()
+    if layer.output != "reward":
+        with pytest.raises(ValueError, match="advantages come last"):
+            Stack([layer, before])
+        return
+    rng = np.random.default_rng(0)
+    trajs = [C.sample(rng, 6) for _ in range(20)]
+    runs = [Stack(layers).run(trajs) for layers in ([before, layer], [layer], [before], [])]
+    gaps = [np.abs(a.rewards - b.rewards - (c.rewards - d.rewards)).max() for a, b, c, d in zip(*runs)]
+    if name == "focus":  # it says the careful thing: in front of it the term that it changes might be the potential
+        assert not layer.additive
+    else:
+        assert layer.additive == bool(max(gaps) < 1e-9)
+    assert bool(C.compatible(before, layer)) != layer.additive
+
+
+def test_another_discount_than_the_agents_is_warned_about():
+    stack = Stack([Scale(2.0, PotentialShaping(gamma=0.9)), CountBonus()])
+    with pytest.warns(UserWarning, match=r"scale discounts by 0.9 and the agent by 0.99, .*give both the same gamma"):
+        stack.check_discount(0.99)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stack.check_discount(0.9)
+        Stack([Normalize(gamma=0.5)]).check_discount(0.9)  # claims nothing
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: shape(Corridor(), [], seed=-1), "seed is -1; allowed: a whole number from 0"),
+        (lambda: shape(Corridor(), [], seed="a"), "seed is 'a'; allowed"),
+        (lambda: shape(shape(Corridor(), [], seed=3), [Clip()], seed=7), "shaped with seed 3 already, not 7"),
+        (lambda: shape(Corridor(), [], facts=["progress"]), r"facts is \['progress'\]: a dict of info keys"),
+        (lambda: rewards(shape(Corridor(), [PotentialShaping()], facts={"progress": lambda t: None}), [1]), "not None"),
+        (lambda: CountBonus(beta=float("nan")), "setting 'beta' is nan, allowed is float"),
+        (lambda: Normalize(gamma=3.0), r"gamma = 3.0.*allowed are gamma in \[0, 1\]"),
+        (lambda: Mix([]), "parts is empty, at least one shaper is expected"),
+        (lambda: Conserve(None), "child is None, a shaper or its spec is expected"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(make, sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        make()
+
+
 class FullCorridor(Corridor):
     """With a term called env, which some settings above name."""
 

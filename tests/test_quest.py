@@ -6,7 +6,8 @@ import pytest
 
 import milepost  # noqa: F401
 from milepost.envs.text.quest.env import QuestEnv
-from milepost.envs.text.quest.world import generate
+from milepost.envs.text.quest.state import held
+from milepost.envs.text.quest.world import HANDS, generate
 
 pytestmark = pytest.mark.core
 LEVELS = ["easy", "medium", "hard"]
@@ -43,6 +44,30 @@ def test_every_state_of_a_random_walk_can_still_be_solved():
                 break
         while not info["success"]:
             info = env.step(env.oracle())[-1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"quest_length": 14, "rooms": 4, "distractors": 0, "containers": 0},
+        {"quest_length": 18, "rooms": 6, "recipe": True},
+        {"quest_length": 14, "rooms": 9, "doors": 3, "containers": 4, "distractors": 6},
+    ],
+)
+def test_hands_full_of_needed_things_are_no_dead_end(settings):
+    """Whoever takes all but the first thing can carry nothing more; the plan lays down what it needs later."""
+    env = QuestEnv(**settings, max_steps=500)
+    for task in range(6):
+        _, info = env.reset(options={"task": task})
+        rng, first = np.random.default_rng(task), f"take {env.world.quest[0].what}"
+        for _ in range(80):
+            commands = [c for c in info["admissible_actions"] if c != first]
+            greedy = [c for c in commands if c.startswith("take")] or [c for c in commands if c.startswith(("go", "o"))]
+            *_, info = env.step(str(rng.choice(greedy)))
+        assert len(held(env.state)) == HANDS
+        while not info["success"]:
+            *_, truncated, info = env.step(env.oracle())
+            assert not truncated
 
 
 def test_facts_are_functions_of_the_state_not_of_the_path():

@@ -15,13 +15,18 @@ from .types import Floats, Group, Level, Trajectory, Transition
 
 @dataclass
 class Clip(Shaper):
-    """``r' = min(max(r, low), high)``. Mnih et al. (2015), Nature 518, "Methods". Not policy-invariant."""
+    """``r' = min(max(r, low), high)``. Mnih et al. (2015), Nature 518, "Methods". Not policy-invariant.
+
+    Raises:
+        ValueError: ``low`` is above ``high``.
+    """
 
     low: float = -1.0
     """Smallest reward."""
     high: float = 1.0
     """Largest reward."""
     columnar = True
+    additive = False
     stateless = True
 
     def __post_init__(self) -> None:
@@ -43,6 +48,9 @@ class Normalize(Shaper):
     NormalizeReward within an episode; at a terminal step that one drops G before it adds r, and carries r over the reset.
     ``"reward"``: ``r' = (r - mean) / (std + eps)`` (the baseline of PAR, arXiv 2502.18770).
     Memory is updated once a step, for all lanes of a vector environment together. Not policy-invariant.
+
+    Raises:
+        ValueError: ``gamma`` outside [0, 1] or a negative ``eps``.
     """
 
     how: Literal["return", "reward"] = "return"
@@ -52,6 +60,14 @@ class Normalize(Shaper):
     eps: float = 1e-8
     """Guards the division."""
     columnar = True
+    additive = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.gamma <= 1.0 or self.eps < 0:
+            raise ValueError(
+                f"normalize: gamma = {self.gamma}, eps = {self.eps}; allowed are gamma in [0, 1], eps from 0"
+            )
 
     def setup(self, rng: np.random.Generator) -> None:
         """Moments as Gymnasium starts them: mean 0, variance 1, weight 1e-4."""
@@ -84,8 +100,12 @@ class _OneChild(Shaper):
 
     child: Any
 
+    childless = False  # may it do without?
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.child is None and not self.childless:
+            raise ValueError(f"{snake(type(self).__name__)}: child is None, a shaper or its spec is expected")
         if self.child is not None:
             self.child = load(self.child)
             if self.child.output != "reward":
@@ -110,6 +130,10 @@ class _OneChild(Shaper):
     @property
     def columnar(self) -> bool:  # type: ignore[override]
         return self.child is None or self.child.columnar
+
+    @property
+    def additive(self) -> bool:  # type: ignore[override]
+        return self.child is not None and self.child.additive
 
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
         return None if self.child is None else self.child.init(obs, info)
@@ -155,6 +179,9 @@ class Focus(_OneChild):
     """``child`` sees only the term ``of`` as its reward; the other terms stay: ``r' = r - r_of + child(r_of)``.
 
     A term that this episode's account lacks counts as 0.0.
+
+    Raises:
+        ValueError: the child is none, or gives advantages.
     """
 
     of: str
@@ -179,12 +206,17 @@ class Focus(_OneChild):
 
 @dataclass
 class Scale(_OneChild):
-    """``r' = factor r``; with a child, its contribution is scaled: ``r' = r + factor (child(r) - r)``."""
+    """``r' = factor r``; with a child, its contribution is scaled: ``r' = r + factor (child(r) - r)``.
+
+    Raises:
+        ValueError: the child gives advantages.
+    """
 
     factor: float
     """The factor."""
     child: Any = None
     """A shaper or its spec, or None to scale the reward itself."""
+    childless = True
 
     def paid(self, reward: Any, shown: Any, new: Any, info: Any) -> Any:
         """Scales."""
@@ -197,6 +229,10 @@ class Gate(_OneChild):
 
     For a gate on the outcome of the whole episode see ``GatedRewardAccumulation``. Not policy-invariant, and a gate
     around a potential breaks its telescoping: put potentials after gates.
+
+    Raises:
+        ValueError: the child is none, or gives advantages.
+        MissingFact: the environment does not publish ``key``.
     """
 
     child: Any
@@ -226,6 +262,9 @@ class Mix(Shaper):
 
     Two redistributors in a row are a chain (the second sees the first's rewards); mixing them is this.
     Return-preserving if every part is.
+
+    Raises:
+        ValueError: no part, weights that do not fit, or a part that gives advantages.
     """
 
     parts: tuple[Any, ...]
@@ -235,6 +274,8 @@ class Mix(Shaper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.parts:
+            raise ValueError("mix: parts is empty, at least one shaper is expected")
         self.parts = tuple(load(p) for p in self.parts)
         self.weights = self.weights or (1 / len(self.parts),) * len(self.parts)
         if len(self.weights) != len(self.parts) or min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-9:
@@ -251,6 +292,11 @@ class Mix(Shaper):
     def needs(self) -> Sequence[str]:  # type: ignore[override]
         """What any part needs."""
         return tuple(dict.fromkeys(n for p in self.parts for n in p.needs))
+
+    @property
+    def additive(self) -> bool:  # type: ignore[override]
+        """If every part is."""
+        return all(p.additive for p in self.parts)
 
     @property
     def late(self) -> bool:  # type: ignore[override]
@@ -294,6 +340,9 @@ class Conserve(_OneChild):
     """Gives back what ``child`` took from or added to the return, so that the return stays.
 
     ``"uniform"``: ``r'_t = c_t + (R - sum c) / T``; ``"last"``: the whole residual on the last step.
+
+    Raises:
+        ValueError: the child is none, or gives advantages.
     """
 
     child: Any

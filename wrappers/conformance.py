@@ -272,6 +272,6 @@ def compatible(inner: Shaper, outer: Shaper) -> str:
         return "layers that output advantages come last"
     if outer.level == Level.GROUP or inner.level == Level.GROUP:
         return "needs a group: stack.run(group)"
-    if inner.policy_invariant and type(outer).__name__ in ("Gate", "GatedRewardAccumulation", "Clip"):
-        return "a gate or clip after a potential breaks its telescoping: put the potential behind it"
+    if inner.policy_invariant and not outer.additive:
+        return "what it pays depends on the reward given, which breaks a potential's telescoping: put the potential behind it"
     return ""

@@ -17,9 +17,11 @@ def resolve(facts: Mapping[str, str | Fact] | None) -> dict[str, Fact]:
     """Names to functions.
 
     Raises:
-        TypeError: something is no function.
+        TypeError: ``facts`` is no dict, or something in it is no function.
     """
     out: dict[str, Fact] = {}
+    if facts is not None and not isinstance(facts, Mapping):
+        raise TypeError(f"facts is {facts!r}: a dict of info keys and functions of the Transition is expected")
     for key, value in (facts or {}).items():
         f = use(value)
         if not callable(f):

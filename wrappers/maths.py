@@ -22,6 +22,8 @@ def number(x: Any) -> Any:
     """A Python float, or a float64 array: one numpy float32 scalar would turn every later sum into float32."""
     if isinstance(x, np.ndarray) and x.ndim:
         return x if x.dtype == np.float64 else x.astype(np.float64)
+    if x is None:
+        raise TypeError("a number is expected from a fact or a function, not None")
     return float(x)
 
 

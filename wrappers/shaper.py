@@ -11,7 +11,7 @@ import importlib.metadata
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -57,6 +57,7 @@ class Shaper:
     needs: Sequence[str] = ()  # info keys; a missing one raises MissingFact
     return_preserving: bool = False  # claims: conformance.claims checks them
     policy_invariant: bool = False
+    additive: bool = True  # what it adds does not depend on the reward given: a potential in front keeps its effect
     training: bool = True  # False: shared memory is read-only
 
     def __post_init__(self) -> None:
@@ -133,6 +134,12 @@ class Shaper:
             items: Iterable[tuple[Any, Any]] = enumerate(v) if isinstance(v, (list, tuple)) else [("", v)]
             out |= {f"{f.name}{i}": x for i, x in items if isinstance(x, Shaper)}
         return out
+
+    def tree(self) -> Iterator[Shaper]:
+        """The shaper itself and all below it."""
+        yield self
+        for c in self.children().values():
+            yield from c.tree()
 
     def train(self, mode: bool = True) -> None:
         """``False`` makes shared memory read-only (evaluation, rerun)."""
@@ -213,7 +220,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, a) for a in args)
     if hint is float:
-        return isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+        return (
+            isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool) and value == value
+        )
     if hint is int:
         return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if origin is tuple and args[-1:] == (Ellipsis,):

@@ -68,7 +68,9 @@ class Stack:
         keep: int | None = None,
     ) -> None:
         self.shapers = [load(m) for m in shapers]
-        self.seed, self.fact_spec, self.facts = seed, plain(facts), resolve(facts)
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0")
+        self.seed, self.facts, self.fact_spec = int(seed), resolve(facts), plain(facts)
         if inner is not None and (inner.body or inner.tail) and self.shapers:
             raise ValueError(
                 f"the inner stack settles its rewards when an episode ends ({', '.join(inner.names[inner.b :])}); "
@@ -111,7 +113,11 @@ class Stack:
 
     # -- online: one call per simultaneous step --------------------------------------------------
     def begin(self, lane: Lane, obs: Any, info: dict[str, Any]) -> dict[str, Any]:
-        """A new episode on ``lane``; returns the facts to publish with its first observation."""
+        """A new episode on ``lane``; returns the facts to publish with its first observation.
+
+        Raises:
+            MissingFact: a layer reads an info key that is not published.
+        """
         if lane.walked:
             self._abandon()
         extra: dict[str, Any] = {}
@@ -145,11 +151,16 @@ class Stack:
         """``MissingFact`` if the key is one the layer (or its child) needs; else the error itself."""
         if isinstance(e, MissingFact):
             return e
-        every = [m, *m.children().values()]
-        return MissingFact(name, e.args[0]) if e.args and any(e.args[0] in s.needs for s in every) else e
+        return MissingFact(name, e.args[0]) if e.args and any(e.args[0] in s.needs for s in m.tree()) else e
 
     def step_one(self, lane: Lane, t: Transition) -> tuple[float, dict[str, Any]]:
-        """One stream's step: its reward and its new ``info`` entries. ``t.terms`` is continued in place."""
+        """One stream's step: its reward and its new ``info`` entries. ``t.terms`` is continued in place.
+
+        Raises:
+            RuntimeError: the episode is over.
+            ValueError: a reward is not finite; names the layer.
+            MissingFact: a layer reads an info key that is not published.
+        """
         if lane.states is None:
             raise RuntimeError("the episode is over: call reset() before step()")
         extra: dict[str, Any] = {}
@@ -180,7 +191,11 @@ class Stack:
         return reward, extra
 
     def step(self, lanes: list[Lane], ts: list[Transition]) -> tuple[list[float], list[dict[str, Any]]]:
-        """Simultaneous steps of several streams: rewards and new ``info`` entries, one each."""
+        """Simultaneous steps of several streams: rewards and new ``info`` entries, one each.
+
+        Raises:
+            RuntimeError, ValueError, MissingFact: as ``step_one``; ValueError also for a wrong number of rewards.
+        """
         given = [t.reward for t in ts]
         extra: list[dict[str, Any]] = [{} for _ in ts]
         if self.facts:
@@ -351,6 +366,18 @@ class Stack:
                 got = m.learn([t.before(self.names[i:]) for t in trajs])
                 out |= {f"{name}/{k}": v for k, v in got.items()}
         return out
+
+    def check_discount(self, gamma: float) -> None:
+        """Warns if a layer that is policy-invariant for its own discount meets an agent with another one."""
+        for name, m in zip(self.names, self.shapers):
+            for s in m.tree():
+                own = getattr(s, "gamma", None)
+                if s.policy_invariant and own is not None and own != gamma:
+                    warnings.warn(
+                        f"{name} discounts by {own} and the agent by {gamma}, so the shaping is not policy-invariant: "
+                        "give both the same gamma",
+                        stacklevel=3,
+                    )
 
     def train(self, mode: bool = True) -> None:
         """``False``: every shared memory is read-only (evaluation)."""

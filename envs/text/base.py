@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import operator
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
+import numpy as np
 
 from ..errors import InfraError, one_of
 from .render import draw
@@ -13,6 +16,41 @@ from .spaces import Unicode
 
 TEST = 2**30  # tasks from here on belong to split="test"
 Split = Literal["train", "test"]
+
+
+def whole(name: str, value: Any, low: int, high: int | None = None, where: str = "", also: str = "") -> int:
+    """A whole number of any kind (numpy's too; True is none), as an ``int``.
+
+    Args:
+        name: of the setting.
+        value: as it was given.
+        low: smallest allowed.
+        high: largest allowed, None for any.
+        where: said behind "allowed", such as under which condition.
+        also: said in front of the range: what else is allowed.
+
+    Raises:
+        ValueError: it is none, or outside ``low`` to ``high``; names the setting and what is allowed.
+    """
+    try:
+        n = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        n = None
+    if n is None or n < low or (high is not None and n > high):
+        to = "" if high is None else f" to {high}"
+        raise ValueError(f"{name} is {value!r}; allowed{where}: {also}a whole number from {low}{to}")
+    return n
+
+
+def flag(name: str, value: Any) -> bool:
+    """A truth value; a text such as ``"no"`` would count as true.
+
+    Raises:
+        ValueError: it is none; names the setting.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} is {value!r}; allowed: True or False")
+    return bool(value)
 
 
 class TextEnv(gym.Env[str, str]):
@@ -53,12 +91,9 @@ class TextEnv(gym.Env[str, str]):
             raise one_of("split", split, get_args(Split))
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise one_of("render_mode", render_mode, self.metadata["render_modes"])
-        if not isinstance(max_steps, int) or max_steps < 1:
-            raise ValueError(f"max_steps is {max_steps!r}; allowed: a whole number from 1")
-        if worlds is not None and not 1 <= worlds <= TEST:
-            raise ValueError(f"worlds is {worlds!r}; allowed: None or 1 to {TEST}")
-        self.split, self.worlds, self.max_steps = split, worlds, max_steps
-        self.expose_reference, self.render_mode = expose_reference, render_mode
+        self.split, self.max_steps = split, whole("max_steps", max_steps, 1)
+        self.worlds = None if worlds is None else whole("worlds", worlds, 1, TEST, also="None or ")
+        self.expose_reference, self.render_mode = flag("expose_reference", expose_reference), render_mode
         self.observation_space = Unicode(max_length)
         self.action_space = Unicode(256)
         self.task: int | None = None
@@ -99,21 +134,13 @@ class TextEnv(gym.Env[str, str]):
         """A new episode on a random task of the split, or on ``options["task"]``.
 
         Raises:
-            ValueError: an unknown option, or a task that is not in this split.
+            ValueError: options that are no dictionary, an unknown option, or a task that is not in this split.
             InfraError: the world could not be started.
         """
+        tasks, task = self.tasks(), self._wanted(options)  # before the seed: what is refused changes nothing
         super().reset(seed=seed)
-        options = dict(options or {})
-        tasks = self.tasks()
-        task = options.pop("task", None)
-        if options:
-            raise one_of("a reset option", next(iter(options)), ["task"])
         if task is None:
             task = int(self.np_random.integers(tasks.start, tasks.stop))
-        elif isinstance(task, bool) or not isinstance(task, int) or task not in tasks:
-            raise ValueError(
-                f"task {task!r} is not in split {self.split!r}: whole numbers from {tasks.start} to {tasks.stop - 1}"
-            )
         self.task, self._steps, self._over = task, 0, False
         self._begin(task)
         self._text = self._look()
@@ -123,6 +150,23 @@ class TextEnv(gym.Env[str, str]):
         if self.render_mode == "human":
             self.render()
         return self._text, info
+
+    def _wanted(self, options: Any) -> int | None:
+        """The task that ``reset(options=...)`` asks for."""
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f'reset options are {options!r}; allowed: None or {{"task": number}}')
+        options, tasks = dict(options or {}), self.tasks()
+        task = options.pop("task", None)
+        if options:
+            raise one_of("a reset option", next(iter(options)), ["task"])
+        if task is None:
+            return None
+        try:
+            return whole("task", task, tasks.start, tasks.stop - 1)
+        except ValueError:
+            raise ValueError(
+                f"task {task!r} is not in split {self.split!r}: whole numbers from {tasks.start} to {tasks.stop - 1}"
+            ) from None
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """One command. Unknown commands are answered in the world and have ``valid_action = False``.

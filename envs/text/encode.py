@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import re
 import zlib
 from collections.abc import Sequence
@@ -98,12 +99,28 @@ class Encode(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         return self._encoded(obs, info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Takes the admissible action of this index."""
-        i = int(action)
+        """Takes the admissible action of this index.
+
+        Raises:
+            TypeError: the action is no whole number.
+        """
+        try:
+            i = operator.index(action)
+        except TypeError:
+            raise TypeError(f"an encoded action is the index of a row, a whole number, not {action!r}") from None
         command = self._choices[i] if 0 <= i < len(self._choices) else ""
         obs, reward, terminated, truncated, info = self.env.step(command)
         obs, info = self._encoded(obs, info)
         return obs, reward, terminated, truncated, info
+
+    def snapshot(self) -> dict[str, Any]:
+        """The environment's snapshot, and which actions the rows stand for."""
+        return {"inner": self.env.get_wrapper_attr("snapshot")(), "choices": self._choices}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Goes back to it."""
+        self.env.get_wrapper_attr("restore")(snapshot["inner"])
+        self._choices = snapshot["choices"]
 
     def action_masks(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """``(max_actions,)`` bool, as sb3-contrib's MaskablePPO asks for it."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from typing import Any
 
-from .base import Split, TextEnv
-from .textworld_games import check, existing_game, game_file, need_textworld
+from ..errors import InfraError, one_of
+from .base import Split, TextEnv, flag, whole
+from .textworld_games import CHALLENGES, check, existing_cache, existing_game, game_file, need_textworld
 from .textworld_machine import Game, Situation, open_game
 
 _OUTSIDE = {"quit", "q", "restart", "restore", "save", "undo", "script", "transcript", "noscript", "verify", "version"}
@@ -86,9 +89,9 @@ class TextWorldEnv(TextEnv):
         self,
         challenge: str | None = None,
         *,
-        game: str | None = None,
+        game: str | os.PathLike[str] | None = None,
         worlds: int | None = 8,
-        cache: str | None = None,
+        cache: str | os.PathLike[str] | None = None,
         remember: int = 5_000,
         journal: bool = True,
         expose_facts: bool = False,
@@ -116,16 +119,23 @@ class TextWorldEnv(TextEnv):
             self.path = existing_game(game)
             self.name = "textworld-game"
         else:
-            self.challenge = challenge or "cooking"
+            self.challenge = "cooking" if challenge is None else challenge
+            self._refuse_unknown(settings)
             self.settings = check(self.challenge, settings)
             self.name = f"textworld-{self.challenge}"
-        if isinstance(remember, bool) or not isinstance(remember, int) or remember < 0:
-            raise ValueError(f"remember is {remember!r}; allowed: a whole number from 0")
-        self.cache, self.remember = cache, remember
-        self.journal, self.expose_facts = journal, expose_facts
+        self.cache, self.remember = existing_cache(cache), whole("remember", remember, 0)
+        self.journal, self.expose_facts = flag("journal", journal), flag("expose_facts", expose_facts)
         self._files: dict[int, str] = {}
         self._game: Game
         self._now: Situation
+
+    def _refuse_unknown(self, settings: dict[str, Any]) -> None:
+        """With the nearest name among the challenge's settings and our own: ``check`` knows only the former."""
+        challenge = self.challenge
+        for name in settings:
+            if isinstance(challenge, str) and challenge in CHALLENGES and name not in CHALLENGES[challenge]:
+                own = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind != p.VAR_KEYWORD]
+                raise one_of(f"a setting of challenge {challenge!r}", name, [*CHALLENGES[challenge], *own])
 
     def tasks(self) -> range:
         """The tasks of this split; a single one where a game file was given."""
@@ -221,6 +231,11 @@ class TextWorldEnv(TextEnv):
         if self.expose_facts:
             facts["facts"] = game.logic.texts(now.state)
         return facts | ({"over": True} if now.lost else {})
+
+    def _failed(self, action: str, e: InfraError) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        text, reward, terminated, truncated, info = super()._failed(action, e)
+        info |= {"won": False, "lost": False} | ({"facts": ()} if self.expose_facts else {})  # the keys stay the same
+        return text, reward, terminated, truncated, info
 
     def _look(self) -> str:
         lines = [f"Objective: {self._game.objective or 'none is given.'}"]

@@ -58,14 +58,14 @@ def check(challenge: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: an unknown challenge or setting, or a value that is not allowed; names it and what is.
     """
-    if challenge not in CHALLENGES:
+    if not isinstance(challenge, str) or challenge not in CHALLENGES:
         raise one_of("challenge", challenge, CHALLENGES)
     known = CHALLENGES[challenge]
     for name, value in settings.items():
         if name not in known:
             raise one_of(f"a setting of challenge {challenge!r}", name, known)
         allowed = known[name].allowed
-        same = [a for a in (() if isinstance(allowed, range) else allowed) if a == value and type(a) is type(value)]
+        same = [a for a in (() if isinstance(allowed, range) else allowed) if type(a) is type(value) and a == value]
         if isinstance(allowed, range) and (type(value) is not int or value not in allowed):
             raise ValueError(f"{name} is {value!r}; allowed: whole numbers from {allowed[0]} to {allowed[-1]}")
         if not isinstance(allowed, range) and not same:
@@ -78,6 +78,22 @@ def check(challenge: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             f"level is {full['level']}; allowed: levels of at most 100 rooms, such as 1 to 100 or 101 to 150"
         )
     return full
+
+
+def existing_cache(cache: Any) -> str | None:
+    """``cache`` if games can lie there: a folder, or the path of one to be made.
+
+    Raises:
+        ValueError: it is no path, or a file stands there.
+    """
+    if cache is None:
+        return None
+    if not isinstance(cache, (str, os.PathLike)) or not os.fspath(cache):
+        raise ValueError(f"cache is {cache!r}; allowed: None or the path of a folder")
+    folder = Path(cache).absolute()
+    if file := next((str(p) for p in (folder, *folder.parents) if p.is_file()), None):
+        raise ValueError(f"cache is {str(cache)!r}; allowed: the path of a folder, and {file!r} is a file")
+    return str(cache)
 
 
 def cache_folder(cache: str | None) -> Path:
@@ -134,13 +150,14 @@ def prepare(
     return [str(path) for path in paths]
 
 
-def existing_game(path: str) -> str:
-    """``path`` if it is a game with its description beside it.
+def existing_game(game: Any) -> str:
+    """The path ``game`` if it is a game with its description beside it.
 
     Raises:
         ValueError: no ``.z8`` file, or no TextWorld ``.json`` beside it.
     """
-    if not path.endswith(".z8"):
+    path = os.fspath(game) if isinstance(game, (str, os.PathLike)) else game
+    if not isinstance(path, str) or not path.endswith(".z8"):
         raise ValueError(f"game is {path!r}; allowed: the path of a .z8 file made by TextWorld")
     if not os.path.isfile(path):
         raise ValueError(f"game is {path!r}; there is no such file")

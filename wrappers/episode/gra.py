@@ -47,6 +47,7 @@ class GatedRewardAccumulation(Shaper):
     """K levels from high to low, each ``(term names, threshold)``; terms of no level are the lowest. Replaces ``high``."""
     release: Literal["per_step", "terminal"] = "per_step"
     """Where what counts is paid: at its own step, or all at the last."""
+    additive = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,7 +18,8 @@ Invariance: return-preserving with ``conserve`` and ``beta = 0``, else none.
 
 Departures: the paper's estimator is a language model with a linear head on the history up to a_t, fitted once; here features of
 one step, what it led to included, refitted at every ``learn``. ``beta`` is 0 by default: grounding pays every valid action,
-useless ones too, so an agent that only prolongs the episode earns more. ``conserve`` is ours. The authors' leave-one-out
+useless ones too, so an agent that only prolongs the episode earns more. ``conserve`` is ours, and so is the ridge
+with its ``l2`` of 0.1 (the sums of an episode's features are few and correlated). The authors' leave-one-out
 centring of the estimates and their weighting by remaining steps are not reproduced.
 """
 
@@ -112,6 +113,7 @@ class ProgressAttribution(Shaper):
     """Step size of the network."""
     device: str = "cpu"
     """Torch device of the network."""
+    additive = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,6 +26,7 @@ class Uniform(Shaper):
     """Spreads the return evenly over the steps."""
 
     return_preserving = True
+    additive = False
 
     def episode(self, traj: Trajectory) -> Floats:
         """The same share for every step."""

@@ -23,7 +23,11 @@ from ..types import Floats, Group
 
 @dataclass
 class Grpo(Shaper):
-    """Each episode's return against those of its group."""
+    """Each episode's return against those of its group.
+
+    Raises:
+        ValueError: a negative ``eps``, or a ``ddof`` that is neither 0 nor 1.
+    """
 
     eps: float = 1e-4
     """Guards the division."""

@@ -32,7 +32,7 @@ def shape(
     Args:
         env: a Gymnasium ``Env`` or ``VectorEnv``, or a PettingZoo ``ParallelEnv`` or ``AECEnv``.
         shapers: shapers or their specs.
-        seed: of the layers' own random streams.
+        seed: of the layers' own random streams; where the environment is shaped already, the one given there holds.
         facts: info keys that the environment lacks: key to a function of the ``Transition`` (or ``"module:function"``).
 
     Returns:
@@ -50,6 +50,10 @@ def shape(
             cls = getattr(importlib.import_module(f"{__name__}.{file}"), name)
             if type(env) is cls:
                 old: Stack = env.stack
+                if seed not in (0, old.seed):
+                    raise ValueError(
+                        f"the environment is shaped with seed {old.seed} already, not {seed!r}: give it there"
+                    )
                 more = {} if getattr(env, "wanted", True) else {"columns": False}
                 return cls(env.env, [*old.shapers, *layers], old.seed, {**old.facts, **(facts or {})} or None, **more)
             return cls(env, layers, seed, facts)

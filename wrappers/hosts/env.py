@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -71,6 +72,17 @@ class ShapedEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs
             lane, Transition(lane.obs, action, reward, obs, terminated, truncated, info, terms)
         )
         return obs, reward, terminated, truncated, info | extra
+
+    def snapshot(self) -> dict[str, Any]:
+        """The environment's own snapshot and the running episode of the layers; not their shared memory."""
+        lane = {k: getattr(self.lane, k) for k in ("obs", "record", "returns", "states", "walked")}
+        return {"inner": self.env.get_wrapper_attr("snapshot")(), "lane": copy.deepcopy(lane)}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Goes back to it: the same actions then give the same observations and rewards."""
+        self.env.get_wrapper_attr("restore")(snapshot["inner"])
+        for k, v in copy.deepcopy(snapshot["lane"]).items():
+            setattr(self.lane, k, v)
 
     def _refuse_outer_limit(self) -> None:
         """Looks at who called the first reset: the wrappers outside, whether made by hand or by ``register``."""

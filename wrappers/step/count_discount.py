@@ -59,6 +59,11 @@ class EpisodicCountDiscount(Shaper):
                 )
 
     @property
+    def additive(self) -> bool:  # type: ignore[override]
+        """If a child's contribution is discounted that is."""
+        return self.child is not None and self.child.additive
+
+    @property
     def pool(self) -> Any:  # type: ignore[override]
         """The child's."""
         return "task" if self.child is None else self.child.pool

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-from ..base import Split, TextEnv
+from ...errors import one_of
+from ..base import Split, TextEnv, flag, whole
 from .plan import commands, length
 from .state import State, act, admissible, begin, done, held, here
 from .world import COLOURS, CONTAINERS, RECIPE, ROOMS, SURFACES, THINGS, Goal, Settings, World, generate
@@ -49,6 +51,9 @@ class QuestEnv(TextEnv):
 
     ## Version History
     * v0: first version.
+
+    Raises:
+        ValueError: a setting is unknown or not allowed; names it and what is.
     """
 
     name = "quest"
@@ -67,23 +72,23 @@ class QuestEnv(TextEnv):
         worlds: int | None = None,
         expose_reference: bool = False,
         render_mode: str | None = None,
+        **unknown: Any,  # only to be refused in our words
     ) -> None:
+        if unknown:
+            known = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind != p.VAR_KEYWORD]
+            raise one_of("a setting of Quest", next(iter(unknown)), known)
         super().__init__(
             split=split, worlds=worlds, max_steps=max_steps, expose_reference=expose_reference, render_mode=render_mode
         )
+        where = " with these settings"
+        rooms = whole("rooms", rooms, 2, len(ROOMS), where)
+        doors = whole("doors", doors, 0, min(len(COLOURS), rooms // 3), where)
+        containers = whole("containers", containers, 0, len(CONTAINERS), where)
+        distractors = whole("distractors", distractors, 0, len(THINGS) - len(SURFACES), where)
+        recipe, journal = flag("recipe", recipe), flag("journal", journal)
         cooking = 2 + RECIPE if recipe else 0
-        rules = [
-            ("rooms", rooms, 2, len(ROOMS)),
-            ("doors", doors, 0, min(len(COLOURS), rooms // 3)),
-            ("containers", containers, 0, len(CONTAINERS)),
-            ("distractors", distractors, 0, len(THINGS) - len(SURFACES)),
-            ("quest_length", quest_length, 2 + cooking, 2 * (len(SURFACES) - 1) + cooking),
-        ]
-        for what, value, low, high in rules:
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(
-                    f"{what} is {value!r}; allowed with these settings: a whole number from {low} to {high}"
-                )
+        longest = 2 * (len(SURFACES) - 1) + cooking
+        quest_length = whole("quest_length", quest_length, 2 + cooking, longest, where)
         if (quest_length - cooking) % 2 and not containers:
             raise ValueError(f"quest_length is {quest_length}; without containers it must be even: set containers=1")
         self.settings = Settings(rooms, quest_length, doors, containers, distractors, recipe)

@@ -73,9 +73,11 @@ class Planner:
             self._unclose(where)
         carried = [t for t, w in self.at.items() if w == HELD]
         if len(carried) >= HANDS:
-            useless = next(t for t in carried if not self._needed(t))
-            self._stop(self.room, f"drop {useless}")
-            self.at[useless] = f"@{self.room}"
+            spare = [t for t in carried if t not in self.world.recipe] or carried
+            # what is needed later is fetched again then; ingredients are needed all at once
+            least = next((t for t in carried if not self._needed(t)), spare[-1])
+            self._stop(self.room, f"drop {least}")
+            self.at[least] = f"@{self.room}"
         self._stop(room, f"take {thing}")
         self.at[thing] = HELD
 
