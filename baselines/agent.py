@@ -10,8 +10,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 
 from ..wrappers.shaper import nearest, use
+
+NO_TEXT = (
+    "the text agent needs observations that are text and info['admissible_actions'], and this environment {}: "
+    "use an id's text face (without -encoded), or the agent ppo"
+)
 
 
 @runtime_checkable
@@ -33,6 +39,17 @@ def _refuse_unknown(what: str, factory: Callable[..., Any], settings: dict[str, 
             raise ValueError(f"{what} has no setting {key!r}{nearest(key, known)} It has: {', '.join(known) or 'none'}")
 
 
+def refuse_numbers(env: gym.Env[Any, Any]) -> None:
+    """The text agent's first condition, without a reset and without torch.
+
+    Raises:
+        ValueError: the observations are numbers; says what the text agent needs and what serves instead.
+    """
+    numbers = (spaces.Box, spaces.Dict, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete, spaces.Tuple)
+    if isinstance(env.observation_space, numbers):
+        raise ValueError(NO_TEXT.format(f"shows a {type(env.observation_space).__name__}"))
+
+
 def _random(env: gym.Env[Any, Any], **kw: Any) -> Any:
     from .random_agent import RandomAgent
 
@@ -48,6 +65,7 @@ def _oracle(env: gym.Env[Any, Any], seed: int = 0, **kw: Any) -> Any:
 
 
 def _text(env: gym.Env[Any, Any], **kw: Any) -> Any:
+    refuse_numbers(env)
     from .text_agent import TextAgent
 
     return TextAgent(**kw)
@@ -84,7 +102,7 @@ def make_agent(name: str, env: gym.Env[Any, Any], seed: int = 0, **settings: Any
         **settings: of the agent.
 
     Raises:
-        ValueError: an unknown name or setting.
+        ValueError: an unknown name or setting, or an environment that the agent cannot act in.
         ImportError: a module that is not allowed.
     """
     if name in AGENTS:

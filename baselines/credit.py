@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ..wrappers.hosts import inner_stack
 from ..wrappers.stack import Stack
+from ..wrappers.types import Level
 
 RECENT = 100  # episodes behind ``Credit.last``, as many as SB3 averages
 
@@ -60,7 +61,10 @@ def refuse_tail(stack: Stack) -> None:
             if gives
             else "waits for a batch of episodes that SB3 never has"
         )
-        raise ValueError(f"{', '.join(stack.names[stack.c :])} {why}: leave it out, or use the text agent")
+        # one environment never has a group: no agent of ours can train on layers that compare episodes
+        alone = gives and all(m.level < Level.GROUP for m in stack.tail)
+        instead = "use the text agent" if alone else "collect groups of episodes and call stack.run"
+        raise ValueError(f"{', '.join(stack.names[stack.c :])} {why}: leave it out, or {instead}")
 
 
 class Credit(BaseCallback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,14 +20,14 @@ class Evaluation:
     """Means over the valid episodes."""
 
     episodes: int
-    success: float
+    success: float  # NaN where the environment does not say: a positive return is no success
     env_return: float
     length: float
     invalid: int  # episodes that the infrastructure ended; they count in nothing else
 
-    def as_dict(self) -> dict[str, float]:
-        """Plain numbers."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, float | None]:
+        """Plain numbers as JSON knows them; a success that nobody can know is None."""
+        return asdict(self) | {"success": None if math.isnan(self.success) else self.success}
 
 
 def evaluate(agent: Any, env: gym.Env[Any, Any], episodes: int = 100, seed: int = 0) -> Evaluation:
@@ -40,6 +41,9 @@ def evaluate(agent: Any, env: gym.Env[Any, Any], episodes: int = 100, seed: int 
         episodes: how many.
         seed: of the first episode.
 
+    Returns:
+        The means; ``success`` is NaN unless every episode's last info has ``success``.
+
     Raises:
         ValueError: the environment is shaped; shaped return is never a score.
     """
@@ -47,39 +51,43 @@ def evaluate(agent: Any, env: gym.Env[Any, Any], episodes: int = 100, seed: int 
         raise ValueError("evaluation needs an environment without shaping: its shaped return is no score")
     side = min(SIDE, episodes) if hasattr(agent, "acts") and copyable(env) else 1
     envs = [env]
-    for _ in range(side - 1):
-        assert env.spec is not None
-        envs.append(gym.make(env.spec, disable_env_checker=True))
-    if side > 1 and hasattr(agent, "reset"):
-        agent.reset(seed)
-    rows, invalid, begun = [], 0, 0
+    rows: list[tuple[float, float, int]] = []
+    invalid = begun = 0
     running: list[list[Any]] = []  # environment, observation, info, return, length
-    free = list(envs)
-    while begun < episodes or running:
-        while free and begun < episodes:
-            e = free.pop()
-            if side == 1 and hasattr(agent, "reset"):
-                agent.reset(seed + begun)
-            running.append([e, *e.reset(seed=seed + begun), 0.0, 0])
-            begun += 1
-        if side > 1:
-            actions = agent.acts([r[1] for r in running], [r[2] for r in running])
-        else:
-            actions = [agent.act(r[1], r[2]) for r in running]
-        going = []
-        for r, action in zip(running, actions):
-            r[1], reward, terminated, truncated, r[2] = r[0].step(action)
-            r[3], r[4] = r[3] + float(reward), r[4] + 1
-            if not (terminated or truncated):
-                going.append(r)
-                continue
-            free.append(r[0])
-            if r[2].get("invalid"):
-                invalid += 1
+    try:
+        for _ in range(side - 1):
+            assert env.spec is not None
+            envs.append(gym.make(env.spec, disable_env_checker=True))
+        if side > 1 and hasattr(agent, "reset"):
+            agent.reset(seed)
+        free = list(envs)
+        while begun < episodes or running:
+            while free and begun < episodes:
+                e = free.pop()
+                if side == 1 and hasattr(agent, "reset"):
+                    agent.reset(seed + begun)
+                running.append([e, *e.reset(seed=seed + begun), 0.0, 0])
+                begun += 1
+            if side > 1:
+                actions = agent.acts([r[1] for r in running], [r[2] for r in running])
             else:
-                rows.append((float(bool(r[2].get("success", r[3] > 0))), r[3], r[4]))
-        running = going
-    for e in envs[1:]:
-        e.close()
+                actions = [agent.act(r[1], r[2]) for r in running]
+            going = []
+            for r, action in zip(running, actions):
+                r[1], reward, terminated, truncated, r[2] = r[0].step(action)
+                r[3], r[4] = r[3] + float(reward), r[4] + 1
+                if not (terminated or truncated):
+                    going.append(r)
+                    continue
+                free.append(r[0])
+                if r[2].get("invalid"):
+                    invalid += 1
+                else:
+                    success = float(bool(r[2]["success"])) if "success" in r[2] else math.nan
+                    rows.append((success, r[3], r[4]))
+            running = going
+    finally:
+        for e in envs[1:]:
+            e.close()
     means = np.mean(rows, axis=0) if rows else np.zeros(3)
     return Evaluation(len(rows), float(means[0]), float(means[1]), float(means[2]), invalid)

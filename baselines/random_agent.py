@@ -27,7 +27,11 @@ class RandomAgent:
                 self.space.seed(seed)
 
     def act(self, obs: Any, info: dict[str, Any]) -> Any:
-        """A random action."""
+        """A random action.
+
+        Raises:
+            ValueError: the environment publishes no admissible actions, and the agent was given no action space.
+        """
         mask = obs.get("action_mask") if isinstance(obs, dict) else info.get("action_mask")
         if mask is not None and np.any(mask):
             return int(self.rng.choice(np.flatnonzero(mask)))

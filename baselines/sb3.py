@@ -38,6 +38,7 @@ from ..wrappers.hosts.env import ShapedEnv
 from ..wrappers.shaper import nearest
 from .checkpoint import load_checkpoint, save_checkpoint
 from .credit import Credit, refuse_late, stacks_of
+from .sb3_settings import check_numbers
 
 STATE = 64  # features of the state in front of the scores
 NOTE = "milepost.pt"  # our part of SB3's zip
@@ -198,7 +199,8 @@ def make_sb3(name: str, env: gym.Env[Any, Any] | VecEnv, seed: int = 0, **settin
         **settings: of the model, before our defaults; ``policy_kwargs`` are added to ours.
 
     Raises:
-        ValueError: an unknown name or setting, layers that the algorithm cannot learn from, or no masks for MaskablePPO.
+        ValueError: an unknown name or setting, a value that is not allowed (with what SB3 says of it), layers that the
+            algorithm cannot learn from, or no masks for MaskablePPO.
     """
     if name not in ALGORITHMS:
         raise ValueError(f"no SB3 agent is called {name!r}{nearest(name, ALGORITHMS)} Known: {', '.join(ALGORITHMS)}")
@@ -207,6 +209,7 @@ def make_sb3(name: str, env: gym.Env[Any, Any] | VecEnv, seed: int = 0, **settin
     for key in settings:
         if key not in allowed:
             raise ValueError(f"{name} has no setting {key!r}{nearest(key, allowed)} It has: {', '.join(allowed)}")
+    check_numbers(name, settings)
     if name == "dqn":
         for stack in stacks_of(env):
             refuse_late(stack)
@@ -224,7 +227,19 @@ def make_sb3(name: str, env: gym.Env[Any, Any] | VecEnv, seed: int = 0, **settin
         defaults = {k: v for k, v in defaults.items() if k != "gamma"}
         kind = "MultiInput" if isinstance(space, Dict) else "Mlp"
         chosen = f"{kind}LstmPolicy" if name == "recurrent_ppo" else f"{kind}Policy"
-    return cls(chosen, env, seed=seed, **({"device": "cpu"} | defaults | settings))  # small networks: faster there
+    try:
+        model = cls(chosen, env, seed=seed, **({"device": "cpu"} | defaults | settings))  # small networks: faster there
+    except ImportError:
+        raise
+    except Exception as e:  # SB3 says what is wrong by assertions, TypeErrors and whatever torch raises
+        raise ValueError(f"{name}: {' '.join(str(e).split()) or type(e).__name__}") from e
+    _check_discount(model, env)
+    return model
+
+
+def _check_discount(model: Any, env: gym.Env[Any, Any] | VecEnv) -> None:
+    for stack in stacks_of(env):
+        stack.check_discount(model.gamma)
 
 
 def _monitored(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -334,6 +349,7 @@ class SB3Agent:
             self.model.set_env(encoded(_monitored(env)))
             self.given = env
             self._reseed()
+            _check_discount(self.model, env)
         if self.stack_state is not None:
             if (stack := inner_stack(env)) is not None:
                 stack.load_state_dict(self.stack_state)

@@ -6,7 +6,8 @@ has]; the policy is the softmax over the admissible commands (in the manner of D
 an actor-critic loss). Loss: PPO-clip (Schulman et al. 2017, arXiv 1707.06347, eq. 9) with GAE (arXiv 1506.02438).
 
 Rewards are what the stack pays when an episode is over (``info["credit"]``, refitted if a layer learns); advantages of a
-tail (``Grpo`` ...) replace GAE.
+layer that needs no group replace GAE. ``shape`` refuses layers that compare episodes (``Grpo``, ``Rloo``) on one
+environment: for these collect groups of episodes and call ``stack.run``.
 """
 
 from __future__ import annotations
@@ -24,47 +25,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..envs.text.base import flag
 from ..envs.text.encode import overlap, words
+from ..wrappers.shaper import nearest
 from ..wrappers.stack import Stack
+from .agent import NO_TEXT, refuse_numbers
 from .checkpoint import load_checkpoint, save_checkpoint
 from .lanes import Episode, Lanes
+from .text_settings import Settings
 
 LINES = 7  # the first lines of the observation, each compared with every command
 FORMAT = 1  # of the checkpoint
-
-
-@dataclass
-class Settings:
-    """Hyper-parameters; the defaults are those of every published number."""
-
-    dim: int = 48
-    """Size of the word embedding."""
-    hidden: int = 64
-    """Width of the scorer and of the critic."""
-    vocabulary: int = 4096
-    """Rows of the embedding table."""
-    lanes: int = 16
-    """Environments stepped side by side."""
-    batch_steps: int = 1024
-    """Steps of finished episodes in an update."""
-    minibatch: int = 256
-    """Steps in a gradient step."""
-    epochs: int = 4
-    """Passes over a batch."""
-    lr: float = 2e-3
-    """Adam's step size."""
-    gamma: float = 0.99
-    """Discount."""
-    lam: float = 0.95
-    """GAE's lambda."""
-    clip: float = 0.2
-    """PPO's clip range."""
-    entropy: float = 0.01
-    """Weight of the entropy bonus."""
-    value: float = 0.5
-    """Weight of the value loss."""
-    grad_norm: float = 1.0
-    """Largest gradient norm."""
 
 
 @functools.lru_cache(200_000)
@@ -139,7 +110,7 @@ class TextAgent:
         **settings: fields of ``Settings``.
 
     Raises:
-        ValueError: an unknown setting.
+        ValueError: an unknown setting, a value that is not allowed, or a device that is not there; names it.
     """
 
     def __init__(
@@ -154,11 +125,11 @@ class TextAgent:
         known = list(Settings.__dataclass_fields__)
         for key in settings:
             if key not in known:
-                raise ValueError(f"the text agent has no setting {key!r}; it has: {', '.join(known)}")
-        self.settings, self.seed, self.greedy, self.progress = Settings(**settings), seed, greedy, progress
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+                raise ValueError(
+                    f"the text agent has no setting {key!r}{nearest(key, known)} It has: {', '.join(known)}"
+                )
+        self.settings, self.seed, self.progress = Settings(**settings), seed, progress
+        self.greedy, self.device = flag("greedy", greedy), _device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.policy = Policy(self.settings, torch.device("cpu")).to(self.device)  # the same weights on every device
@@ -180,13 +151,14 @@ class TextAgent:
         """One of the admissible commands.
 
         Raises:
-            KeyError: ``info`` has no ``admissible_actions``.
+            ValueError: the observation is no text, or ``info`` has no ``admissible_actions``.
         """
         return self.acts([obs], [info])[0]
 
     @torch.no_grad()
     def acts(self, observations: Sequence[str], infos: Sequence[dict[str, Any]]) -> list[str]:
         """``act`` for several environments in one pass."""
+        _need_text(observations, infos)
         states = [(o, tuple(i["admissible_actions"]) or ("look",)) for o, i in zip(observations, infos)]
         b = self.batch(states)
         p = self.policy(b)[0].exp().cpu().double().numpy()
@@ -234,9 +206,20 @@ class TextAgent:
             env: a text environment made by ``gym.make``, shaped or not.
             steps: environment steps of all lanes together.
             callback: called with the metrics after each update.
+
+        Raises:
+            ValueError: the observations are no text or come without admissible actions, or the environment cannot be
+                copied; said before the first step.
         """
         s = self.settings
+        refuse_numbers(env)
         lanes = Lanes(env, s.lanes, int(self.rng.integers(2**31 - s.lanes)))
+        try:
+            _need_text(lanes.obs, lanes.infos)
+        except ValueError:
+            lanes.close()
+            raise
+        lanes.stack.check_discount(s.gamma)
         if self.stack_state is not None:
             lanes.stack.load_state_dict(self.stack_state)
             self.stack_state = None
@@ -266,6 +249,8 @@ class TextAgent:
             bar.close()
             lanes.close()
             self._stack = lanes.stack
+            if self._writer is not None:
+                self._writer.flush()  # it stays open: the next call goes on in the same file
         return history
 
     @torch.no_grad()
@@ -412,6 +397,23 @@ class TextAgent:
         agent.steps, agent.updates, agent.invalid = state["counts"]
         agent.stack_state = state["stack"]
         return agent
+
+
+def _device(name: str) -> torch.device:
+    """``auto``: cuda when present."""
+    try:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+        torch.empty(0, device=device)  # a device may have a name here and still not be there
+    except (RuntimeError, AssertionError, TypeError) as e:
+        raise ValueError(f"device is {name!r}; allowed: auto, cpu, or one that torch finds here, such as cuda") from e
+    return device
+
+
+def _need_text(observations: Sequence[Any], infos: Sequence[dict[str, Any]]) -> None:
+    for obs, info in zip(observations, infos):
+        if not isinstance(obs, str) or "admissible_actions" not in info:
+            what = "publishes none" if isinstance(obs, str) else f"shows {type(obs).__name__}"
+            raise ValueError(NO_TEXT.format(what))
 
 
 def _sample(p: Any, rng: np.random.Generator) -> int:

@@ -183,7 +183,7 @@ def test_an_environment_without_text_is_drawn_and_played_with_whole_numbers(caps
     text = "down\n7\n" + "\n".join(way)
     _, out, _ = played(capsys, monkeypatch, text, "FrozenLake-v1", "--set", "is_slippery=False")
     assert out.count("an action is a whole number from 0 to 3") == len(way) + 2 and "SFFF" in out
-    assert "1: reward +0.000   (env +0.000)" in out and "solved after 6 steps, return +1.000" in out
+    assert "1: reward +0.000   (env +0.000)" in out and "over after 6 steps, return +1.000" in out
 
 
 @smoke

@@ -96,10 +96,12 @@ def bench(
     )
     for line in suite.left_out:
         print(f"left out: {line}", flush=True)
+    for line in suite.notes:
+        print(line, flush=True)
     _work(todo, suite.timeout, folder, jobs, paths, quiet)
     results = [r for s in suite.runs if (r := stored(s, folder)) is not None]
     write_json(folder / "results.json", {"suite": suite.name, "versions": versions(), "results": results})
-    write_report(results, suite.target, folder, suite.name)
+    write_report(results, suite.target, folder, suite.name, suite.notes)
     print(table(results, suite.target))
     failed = sum(r["status"] != "ok" for r in results)
     if failed:

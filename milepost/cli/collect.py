@@ -69,8 +69,10 @@ def collect(
     agent = new_agent(agent_name, env, seed, agent_settings)
     about = {"env": env_id, "settings": settings, "stack": layers, "agent": agent_name, "versions": versions()}
     counts = [0, 0, 0]  # episodes, steps, solved
+    known = True  # does the environment say whether an episode was solved?
 
     def played() -> Iterator[Trajectory]:
+        nonlocal known
         for k in range(episodes):
             episode = one(env, agent, seed + k, about)
             if episode is None:
@@ -78,7 +80,8 @@ def collect(
                 continue
             counts[0] += 1
             counts[1] += len(episode)
-            counts[2] += bool(episode.infos[-1].get("success", float(np.sum(episode.rewards)) > 0))
+            counts[2] += bool(episode.infos[-1].get("success"))
+            known &= "success" in episode.infos[-1]
             yield episode
 
     if form == "jsonl":
@@ -86,7 +89,8 @@ def collect(
     else:
         write_minari(env, list(played()), place, agent_name)
     env.close()
-    print(f"{counts[0]} episodes, {counts[1]} steps, {counts[2]} solved: {form} {place}")
+    solved = f", {counts[2]} solved" if known else ""  # a positive return is no success
+    print(f"{counts[0]} episodes, {counts[1]} steps{solved}: {form} {place}")
 
 
 def one(env: gym.Env[Any, Any], agent: Any, seed: int, about: dict[str, Any]) -> Trajectory | None:

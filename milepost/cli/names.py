@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import math
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -26,8 +27,12 @@ class UserError(Exception):
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
-    """``no environment is called 'x'; did you mean 'y'?``."""
-    return UserError(f"no {what} is called {name!r}{nearest(name, known)}")
+    """``no environment is called 'x'; did you mean 'y'?``; an id is also found by its part behind ``milepost/``."""
+    ids = list(known)
+    short = {k.partition("/")[2]: k for k in reversed(ids) if k.startswith("milepost/")}
+    close = difflib.get_close_matches(name, [*ids, *short], 1)
+    hint = f"; did you mean {short.get(close[0], close[0])!r}?" if close else "."
+    return UserError(f"no {what} is called {name!r}{hint}")
 
 
 def installed(extra: str) -> bool:

@@ -56,9 +56,8 @@ def play(env_id: str, settings: dict[str, Any], layers: list[dict[str, Any]], se
         total, steps, over = total + float(reward), steps + 1, terminated or truncated
         terms = "  ".join(f"{k} {float(v):+.3f}" for k, v in account(info, float(reward)).items())
         print(f"{action}: reward {float(reward):+.3f}   ({terms})")
-    # an environment that says nothing of success: like in evaluation, a positive return is one
-    won = info.get("success", total > 0)
-    how = "ended by the infrastructure" if info.get("invalid") else "solved" if won else "over"
+    # an environment that says nothing of success is merely over: a positive return is no success
+    how = "ended by the infrastructure" if info.get("invalid") else "solved" if info.get("success") else "over"
     print(f"\n{_shown(env, obs)}\n\n{how} after {steps} steps, return {total:+.3f}")
     if "credit" in info:
         print("credit of the steps: " + " ".join(f"{x:+.2f}" for x in info["credit"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,19 @@ def _cell(text: str) -> str:
     return " ".join(str(text).split())[:200].replace("|", "\\|")
 
 
+def _success(point: dict[str, Any]) -> float:
+    """NaN where the environment does not say what success is."""
+    return math.nan if point["success"] is None else float(point["success"])
+
+
+def _known(rows: list[dict[str, Any]]) -> bool:
+    """Does every run know its success?"""
+    return not any(math.isnan(_success(p)) for r in rows for p in r["curve"])
+
+
 def _steps(rows: list[dict[str, Any]], target: float) -> list[float]:
     """Steps to the target, one a seed."""
-    return [steps_to([p["steps"] for p in r["curve"]], [p["success"] for p in r["curve"]], target) for r in rows]
+    return [steps_to([p["steps"] for p in r["curve"]], [_success(p) for p in r["curve"]], target) for r in rows]
 
 
 def _budget(rows: list[dict[str, Any]]) -> float:
@@ -40,9 +51,9 @@ def _budget(rows: list[dict[str, Any]]) -> float:
 
 
 def _reached(rows: list[dict[str, Any]], target: float) -> str:
-    """Median steps to the target, how many seeds reached it; nothing for agents that do not learn."""
+    """Median steps to the target, how many seeds reached it; nothing for agents that do not learn or do not know."""
     each, most = _steps(rows, target), _budget(rows)
-    if most == 0:
+    if most == 0 or not _known(rows):
         return "-"
     middle = float(np.median(each))
     text = _number(middle) if math.isfinite(middle) else f"> {_number(most)}"
@@ -50,9 +61,9 @@ def _reached(rows: list[dict[str, Any]], target: float) -> str:
 
 
 def _faster(first: list[dict[str, Any]], rows: list[dict[str, Any]], target: float) -> str:
-    """Times fewer steps to the target than the first arm; nothing where one of them does not learn."""
+    """Times fewer steps to the target than the first arm; nothing where one of them does not learn or know."""
     most = _budget(rows)
-    if not most or most != _budget(first):
+    if not most or most != _budget(first) or not _known([*first, *rows]):
         return "-"
     ratio, low, high = speed_up(_steps(first, target), _steps(rows, target), most)
     return f"{ratio:.1f}x [{low:.1f}, {high:.1f}]"
@@ -84,15 +95,15 @@ def table(results: list[dict[str, Any]], target: float) -> str:
                 cells = [*names, *"------", "0", f"{failed}: {_cell(rows[0].get('error', ''))}"]
                 lines.append("| " + " | ".join(cells) + " |")
                 continue
-            last = [r["curve"][-1]["success"] for r in good]
+            last = [_success(r["curve"][-1]) for r in good]
             low, high = interval(last)
-            before = [r["curve"][-1]["success"] for r in first]
-            better = f"{probability_of_improvement(last, before):.2f}" if first else "-"
+            before = [_success(r["curve"][-1]) for r in first]
+            better = f"{probability_of_improvement(last, before):.2f}" if first and _known([*first, *good]) else "-"
             faster = _faster(first, good, target) if first else "-"
             first = good if k == 0 else first  # where the first arm has no result, nothing is compared
             cells = [
                 *names,
-                f"{iqm(last):.2f} [{low:.2f}, {high:.2f}]",
+                f"{iqm(last):.2f} [{low:.2f}, {high:.2f}]" if _known(good) else "-",
                 _reached(good, target),
                 faster,
                 f"{iqm([r['curve'][-1]['env_return'] for r in good]):.2f}",
@@ -105,21 +116,24 @@ def table(results: list[dict[str, Any]], target: float) -> str:
     return "\n".join(lines)
 
 
-def write_report(results: list[dict[str, Any]], target: float, folder: Path, title: str) -> None:
-    """``table.md`` and ``curves.png`` in ``folder``."""
+def write_report(
+    results: list[dict[str, Any]], target: float, folder: Path, title: str, notes: Sequence[str] = ()
+) -> None:
+    """``table.md``, with ``notes`` above the table, and ``curves.png`` in ``folder``."""
     said = (
         "Success on held-out worlds without shaping at the last evaluation: interquartile mean over seeds with a 95 % "
         "bootstrap interval. Steps to the target: median over seeds, and how many of them reached it. Speed-up: "
         "how many times fewer steps than the first row of the environment, by means over seeds in which a run that never "
         "got there counts with the whole budget. P(better): probability of improvement over that row."
     )
-    (folder / "table.md").write_text(f"# {title}\n\n{said}\n\n{table(results, target)}\n")
+    parts = [f"# {title}", said, *(f"Note: {n}." for n in notes), table(results, target)]
+    (folder / "table.md").write_text("\n\n".join(parts) + "\n")
     picture(results, target, folder / "curves.png")
 
 
 def curves(rows: list[dict[str, Any]]) -> tuple[list[float], Any]:
     """The steps at which all runs were evaluated, and ``(runs, steps)`` success."""
-    each = [{p["steps"]: p["success"] for p in r["curve"]} for r in rows]
+    each = [{p["steps"]: _success(p) for p in r["curve"]} for r in rows]
     steps = sorted(set.intersection(*map(set, each)))
     return steps, np.array([[c[s] for s in steps] for c in each])
 
@@ -137,7 +151,11 @@ def picture(results: list[dict[str, Any]], target: float, path: Path) -> None:
     fig, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels) + 0.8, 4.2), squeeze=False, sharey=True)
     lines: dict[str, Any] = {}
     for ax, (env, by_arm) in zip(axes[0], panels.items()):
+        if by_arm and not any(map(_known, by_arm.values())):
+            ax.text(0.5, 0.5, "success is not known", transform=ax.transAxes, ha="center", color="0.4")
         for arm, rows in by_arm.items():
+            if not _known(rows):
+                continue
             steps, data = curves(rows)
             if len(steps) == 1:  # it does not learn: the same at every step
                 steps, data = [0.0, float(rows[0]["steps"])], np.repeat(data, 2, axis=1)

@@ -74,16 +74,37 @@ def new_agent(name: str, env: gym.Env[Any, Any], seed: int, settings: dict[str, 
 
 
 def held_out(env_id: str, settings: dict[str, Any]) -> gym.Env[Any, Any]:
-    """The environment for evaluation: no shaping; the test split, where there is one."""
+    """The environment for evaluation: no shaping; the test split, where there is one.
+
+    Raises:
+        UserError: the settings say ``split``, so that one might train on what is called held out.
+    """
     row = next((e for e in entries() if e.id == env_id.rpartition(":")[2]), None)
     if row is None:
         return make_env(env_id, settings)
-    if any(w.name == "ShapedEnv" for w in row.wrappers):
-        plain = next(
-            e for e in entries() if e.entry_point == row.entry_point and e.kwargs == row.kwargs and not e.wrappers
+    if "split" in settings:
+        raise UserError(
+            f"{env_id}: split is {settings['split']!r}; allowed: no split here, for training is on 'train' and the score "
+            "on 'test', which is held out"
         )
-        env_id = plain.id
+    if any(w.name == "ShapedEnv" for w in row.wrappers):
+        face = tuple(w for w in row.wrappers if w.name != "ShapedEnv")
+        same = (e for e in entries() if (e.entry_point, e.kwargs, e.wrappers) == (row.entry_point, row.kwargs, face))
+        env_id = next(same).id
     return make_env(env_id, settings, split="test")
+
+
+def same_worlds(env_id: str, settings: dict[str, Any]) -> str:
+    """What to say where nothing is held out: both splits are the same task, as with a game file. Empty where not."""
+    if env_id.rpartition(":")[2] not in {e.id for e in entries()}:
+        return ""
+    envs = (make_env(env_id, settings), held_out(env_id, settings))
+    train, test = (e.unwrapped.tasks() for e in envs)  # type: ignore[attr-defined]
+    for e in envs:
+        e.close()
+    if max(train.start, test.start) >= min(train.stop, test.stop):
+        return ""
+    return f"{env_id} has the same game in both splits: the score is on the very game that was trained on"
 
 
 def versions() -> dict[str, str]:
@@ -117,7 +138,8 @@ def run(
         save: called with the agent after each evaluation.
 
     Returns:
-        The spec with ``versions``, ``seconds`` and ``curve``: at each evaluation steps, success, env_return, length, invalid.
+        The spec with ``versions``, ``seconds`` and ``curve``: at each evaluation steps, success (None where the
+        environment does not say), env_return, length, invalid.
     """
     allow_import(*spec.get("allow_import", ()))
     start, seed = time.perf_counter(), spec["seed"]
@@ -130,7 +152,7 @@ def run(
     learns = hasattr(agent, "learn")
     if not learns:  # it may hold on to the environment that it was made for
         agent = new_agent(name, test, seed, settings)
-    curve: list[dict[str, float]] = []
+    curve: list[dict[str, Any]] = []
     done = max(begun, _counted(agent)) if begun else 0
     goals = range(0, spec["steps"] + 1, spec["eval_every"]) if learns else [0]
     metrics: dict[str, float] = {}
@@ -144,7 +166,8 @@ def run(
             done = max(goal, _counted(agent))  # ours take whole updates and say how many steps that were
         got = evaluate(agent, test, spec["eval_episodes"], seed=10_000 * (1 + seed))  # no two seeds share worlds
         # episodes that were running at ``goal`` have been played to their ends: ``taken`` counts their steps too
-        point = {"steps": float(goal), "taken": float(done)} | got.as_dict() | {"seconds": time.perf_counter() - start}
+        point: dict[str, Any] = {"steps": float(goal), "taken": float(done)} | got.as_dict()
+        point["seconds"] = time.perf_counter() - start
         curve.append(point)
         report(point | {f"train/{k}": v for k, v in metrics.items()})
         if learns:

@@ -69,13 +69,14 @@ def info(name: str) -> None:
             print(f"Wrapper: {w.name}({w.kwargs})")
         print("All settings:")
         for p in inspect.signature(cls).parameters.values():
-            print(f"  {p}")
+            if p.name != "unknown":  # there only to be refused
+                print(f"  {p}")
         if e.requires and not installed(e.requires):
             print(f"\nNot installed: pip install 'milepost[{e.requires}]'")
     elif name in AGENTS:
         print(f"{name}: {AGENTS[name][1]}")
         if name == "text":
-            from ..baselines.text_agent import Settings
+            from ..baselines.text_settings import Settings
 
             print("\nSettings:")
             for f in dataclasses.fields(Settings):

@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..baselines.agent import AGENTS
+from ..baselines.agent import AGENTS, refuse_numbers
 from ..baselines.llm_agent import EndpointAgent
 from ..wrappers.hosts import shape
 from ..wrappers.shaper import allow_import, importable, nearest
 from .names import UserError, installed, parse_shape
-from .run import TORCH, held_out, make_env, new_agent
+from .run import TORCH, held_out, make_env, new_agent, same_worlds
 
 SUITE: dict[str, Any] = {
     "name": "suite",
@@ -46,6 +46,7 @@ class Suite:
     timeout: float
     runs: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a reader of the table must know
 
 
 def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = False) -> Suite:
@@ -93,13 +94,16 @@ def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = Fals
             every = max(256, budget["steps"] // 50)
             budget, seeds = {"steps": 5 * every, "eval_every": every, "eval_episodes": 20}, seeds[:2]
         _check_env(env, stacks)
+        if same := same_worlds(env["id"], env["settings"]):
+            suite.notes.append(f"{env['name']}: {same}")
         for seed in seeds:  # a suite that is stopped early has compared all arms
             for agent in agents:
                 for stack in stacks:
                     parts = {"env": env, "stack": stack, "agent": agent, "seed": seed, "allow_import": list(allow)}
                     suite.runs.append(parts | budget)
+    played = {r["env"]["name"]: r["env"] for r in suite.runs}
     for agent in agents:
-        _check_agent(agent, next((r["env"] for r in suite.runs), None))
+        _check_agent(agent, list(played.values()))
     return suite
 
 
@@ -199,15 +203,26 @@ def _check_env(env: dict[str, Any], stacks: list[dict[str, Any]]) -> None:
             raise UserError(f"stack {stack['name']!r} on {env['name']}: {e}") from e
 
 
-def _check_agent(agent: dict[str, Any], env: dict[str, Any] | None) -> None:
-    """Is it there? A stranger's module is not imported for this: if it breaks, it loses its rows, not the suite."""
+def _check_agent(agent: dict[str, Any], envs: list[dict[str, Any]]) -> None:
+    """Is it there, and can it read what it is shown?
+
+    A stranger's module is not imported for this: if it breaks, it loses its rows, not the suite.
+    """
     name, settings = agent["name"], agent["settings"]
     if name in AGENTS:
         extra = ("torch" if name == "text" else "sb3") if name in TORCH else None
         if extra and not installed(extra):
             raise UserError(f"agent {name!r} is not installed: pip install 'milepost[{extra}]'")
-        if settings and env is not None:  # costs an import of torch, so only where something can be wrong
+        for env in envs if name == "text" else ():
             made = make_env(env["id"], env["settings"])
+            try:
+                refuse_numbers(made)
+            except ValueError as e:
+                raise UserError(f"agent {agent['title']!r} on {env['name']}: {e}") from e
+            finally:
+                made.close()
+        if settings and envs:  # costs an import of torch, so only where something can be wrong
+            made = make_env(envs[0]["id"], envs[0]["settings"])
             new_agent(name, made, 0, settings)
             made.close()
     elif name.startswith("openai:"):

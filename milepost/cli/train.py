@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import gymnasium as gym
 from ..baselines.agent import make_agent
 from ..baselines.evaluate import evaluate
 from .names import UserError
-from .run import TORCH, held_out, make_env, new_agent, run, versions, write_json
+from .run import TORCH, held_out, make_env, new_agent, run, same_worlds, versions, write_json
 
 
 def checkpoint(folder: Path, agent: str) -> Path:
@@ -53,8 +55,10 @@ def restore(path: Path, spec: dict[str, Any], env: gym.Env[Any, Any], **settings
 def train(spec: dict[str, Any], folder: Path, resume: bool) -> None:
     """Trains with a curve on held-out worlds; the agent and ``run.json`` are written after each evaluation.
 
+    The folder is made when there is something to write: what cannot be trained leaves nothing behind.
+
     Raises:
-        UserError: the agent cannot learn, or there is nothing to resume.
+        UserError: the agent cannot learn, the settings choose the split, or there is nothing to resume.
     """
     name = spec["agent"]["name"]
     path, curve = checkpoint(folder, name), list[dict[str, Any]]()
@@ -70,6 +74,10 @@ def train(spec: dict[str, Any], folder: Path, resume: bool) -> None:
                 f"{folder} has been trained for {curve[-1]['steps']:.0f} steps: go on with a larger --steps"
             )
 
+    if same := same_worlds(spec["env"]["id"], spec["env"]["settings"]):
+        print(same, flush=True)
+    held = "" if same else "held-out "
+
     def make(env: gym.Env[Any, Any]) -> Any:
         if resume:
             return restore(path, spec, env, **live)
@@ -84,23 +92,35 @@ def train(spec: dict[str, Any], folder: Path, resume: bool) -> None:
         kept = {k: v for k, v in point.items() if not k.startswith("train/")}
         curve[:] = [p for p in curve if p["steps"] < point["steps"]] + [kept]
         print(
-            f"{point['steps']:>9.0f} steps  held-out success {point['success']:.2f}  return {point['env_return']:.2f}  "
-            f"length {point['length']:.1f}  {point['seconds']:.0f} s",
+            f"{point['steps']:>9.0f} steps  {held}success {_share(point['success'], 2)}  "
+            f"return {point['env_return']:.2f}  length {point['length']:.1f}  {point['seconds']:.0f} s",
             flush=True,
         )
 
     def save(agent: Any) -> None:
+        _writable(folder).mkdir(parents=True, exist_ok=True)
         if hasattr(agent, "save"):
             agent.save(str(path))
         write_json(folder / "run.json", spec | {"status": "running", "versions": versions(), "curve": curve})
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"{folder} is no folder to write to: {e.strerror}") from e
+    _writable(folder)  # said before the first evaluation, not after it
     result = run(spec, report, make, int(curve[-1]["steps"]) if curve else 0, save)
     write_json(folder / "run.json", result | {"curve": curve})
     print(f"saved: {path}, {folder / 'run.json'}" if path.exists() else f"saved: {folder / 'run.json'}")
+
+
+def _writable(folder: Path) -> Path:
+    """``folder``, if it is one to write to or can be made."""
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "may not be written to" if there.is_dir() else "is a file"
+        raise UserError(f"{folder} is no folder to write to: {there} {why}")
+    return folder
+
+
+def _share(success: float | None, digits: int) -> str:
+    """A success, or a dash where the environment does not say."""
+    return "-" if success is None or math.isnan(success) else f"{success:.{digits}f}"
 
 
 def _read_run(folder: Path, why: str) -> dict[str, Any]:
@@ -133,7 +153,7 @@ def eval_checkpoint(path: Path, episodes: int, seed: int) -> None:
     """A checkpoint on held-out worlds, without shaping.
 
     Raises:
-        UserError: there is no checkpoint.
+        UserError: there is no checkpoint, or its settings chose the split.
     """
     folder = path.parent if path.is_file() else path
     spec = _read_run(folder, f"there is nothing to evaluate in {folder} (give the folder that train wrote)")
@@ -143,8 +163,13 @@ def eval_checkpoint(path: Path, episodes: int, seed: int) -> None:
         raise UserError(f"there is no checkpoint {file}")
     got = evaluate(restore(file, spec, env), env, episodes, seed)
     env.close()
-    print(f"{spec['env']['id']}, {got.episodes} held-out episodes without shaping:")
-    print(f"success {got.success:.3f}  return {got.env_return:.3f}  length {got.length:.1f}  invalid {got.invalid}")
+    same = same_worlds(spec["env"]["id"], spec["env"]["settings"])
+    if same:
+        print(same)
+    print(f"{spec['env']['id']}, {got.episodes} {'' if same else 'held-out '}episodes without shaping:")
+    print(
+        f"success {_share(got.success, 3)}  return {got.env_return:.3f}  length {got.length:.1f}  invalid {got.invalid}"
+    )
 
 
 def demo(folder: Path, jobs: int, quick: bool) -> None:
