@@ -148,9 +148,9 @@ def test_a_suite_runs_resumes_and_loses_only_the_rows_of_broken_agents(place, ca
     table = (folder / "table.md").read_text()
     lines = [line for line in table.splitlines() if line.startswith("| easy")]
     assert [line.count(" | ") for line in lines] == [
-        9
+        10
     ] * 6 and "| 2: RuntimeError: out of \\| ideas for ever |" in table
-    assert "| easy | oracle | shaped | 1.00 [1.00, 1.00] | - | 1.00 |" in table
+    assert "| easy | oracle | shaped | 1.00 [1.00, 1.00] | - | - | 1.00 |" in table
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert table.splitlines()[-1] in out and any("6 runs failed" in line for line in out)
 

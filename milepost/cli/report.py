@@ -65,7 +65,10 @@ def _faster(first: list[dict[str, Any]], rows: list[dict[str, Any]], target: flo
     most = _budget(rows)
     if not most or most != _budget(first) or not _known([*first, *rows]):
         return "-"
-    ratio, low, high = speed_up(_steps(first, target), _steps(rows, target), most)
+    before, after = _steps(first, target), _steps(rows, target)
+    if not any(map(math.isfinite, [*before, *after])):
+        return "-"
+    ratio, low, high = speed_up(before, after, most)
     return f"{ratio:.1f}x [{low:.1f}, {high:.1f}]"
 
 
