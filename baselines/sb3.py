@@ -227,8 +227,9 @@ def make_sb3(name: str, env: gym.Env[Any, Any] | VecEnv, seed: int = 0, **settin
         defaults = {k: v for k, v in defaults.items() if k != "gamma"}
         kind = "MultiInput" if isinstance(space, Dict) else "Mlp"
         chosen = f"{kind}LstmPolicy" if name == "recurrent_ppo" else f"{kind}Policy"
+    given: dict[str, Any] = {"device": "cpu"} | defaults | settings  # small networks are faster there
     try:
-        model = cls(chosen, env, seed=seed, **({"device": "cpu"} | defaults | settings))  # small networks: faster there
+        model = cls(chosen, env, seed=seed, **given)
     except ImportError:
         raise
     except Exception as e:  # SB3 says what is wrong by assertions, TypeErrors and whatever torch raises

@@ -216,13 +216,13 @@ class TextAgent:
         lanes = Lanes(env, s.lanes, int(self.rng.integers(2**31 - s.lanes)))
         try:
             _need_text(lanes.obs, lanes.infos)
+            if self.stack_state is not None:
+                lanes.stack.load_state_dict(self.stack_state)
+                self.stack_state = None
         except ValueError:
             lanes.close()
             raise
         lanes.stack.check_discount(s.gamma)
-        if self.stack_state is not None:
-            lanes.stack.load_state_dict(self.stack_state)
-            self.stack_state = None
         lanes.stack.take()  # episodes of an earlier call are not ours
         goal, history, done = self.steps + steps, list[dict[str, float]](), list[Episode]()
         bar = _bar(steps, self.progress)

@@ -89,6 +89,8 @@ def test_info_of_the_text_agent_lists_its_hyper_parameters(capsys):
         ("potential_shapin", "potential_shaping"),
         ("orakel", "oracle"),
         ("FrozenLak-v1", "FrozenLake-v1"),
+        ("Qest", "milepost/Quest-v0"),
+        ("Quest-esy-encoded", "milepost/Quest-easy-encoded-v0"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(capsys, wrong, near):

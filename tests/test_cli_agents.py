@@ -316,6 +316,53 @@ def test_a_strangers_agent_is_trained_saved_resumed_and_scored(place, capsys):
     assert "there is no checkpoint f/agent.bin" in refused(capsys, "eval", "f")
 
 
+def test_a_success_that_the_environment_does_not_say_is_a_dash_everywhere(place, capsys):
+    pytest.importorskip("sb3_contrib")
+    small = ["--agent", "ppo", "--agent-set", "n_steps=64", "batch_size=64", *BUDGET, "--out", "r"]
+    out, _ = call(capsys, "train", "CartPole-v1", *small, "--steps", "150")
+    assert all("success -  return " in line for line in out.splitlines()[:2])
+    text = (place / "r/run.json").read_text()
+    assert "NaN" not in text and [p["success"] for p in json.loads(text)["curve"]] == [None, None]
+    assert "\nsuccess -  return " in call(capsys, "eval", "r", "--episodes", "2")[0]
+    out, _ = call(capsys, "collect", "CartPole-v1", "--agent", "random", "--episodes", "2", "--out", "x.jsonl")
+    assert out.startswith("2 episodes, ") and out.endswith(" steps: jsonl x.jsonl\n")
+
+
+@pytest.mark.textworld
+def test_a_game_that_is_trained_and_scored_on_is_said_once_and_never_called_held_out(place, capsys):
+    pytest.importorskip("textworld")
+    pytest.importorskip("matplotlib")
+    from milepost.cli.suite import load_suite
+    from milepost.envs.text.textworld_games import game_file
+
+    game = game_file("coin_collector", {"level": 1}, 0, str(place / "games"))
+    (place / "first.py").write_text(STRANGER)
+    args = ["--allow-import", "first"]
+    own = ["--set", f"game={game}", "--agent", "first:Counts", "--out", "r"]
+    out, _ = call(capsys, "train", "milepost/TextWorld-v0", *own, *args, *BUDGET, "--steps", "150")
+    said = "the score is on the very game that was trained on"
+    assert out.splitlines()[0].endswith(said) and out.count(said) == 1 and "held-out" not in out
+    out, _ = call(capsys, "eval", "r", *args, "--episodes", "2")
+    assert out.count(said) == 1 and "held-out" not in out and "2 episodes without shaping" in out
+    text = "[suite]\nsteps = 1\neval_every = 1\neval_episodes = 1\nseeds = 1\n[[env]]\nid = 'milepost/TextWorld-v0'\n"
+    (place / "s.toml").write_text(
+        f"{text}name = 'coins'\nsettings = {{ game = '{game}' }}\n[[agent]]\nname = 'random'\n"
+    )
+    assert len(load_suite("s.toml").notes) == 1
+    out, _ = call(capsys, "bench", "s.toml", "--jobs", "1")
+    assert out.count(said) == 1 and said in (place / "runs/suite/table.md").read_text()
+
+
+def test_a_folder_is_made_only_when_there_is_something_to_write(place, capsys):
+    (place / "file").write_text("")
+    refused(capsys, "train", QUEST, "--agent", "oracle", "--steps", "10", "--out", "a/b")
+    refused(capsys, "train", "CartPole-v1", "--agent", "text", "--steps", "10", "--out", "a/b")
+    for out in ("file", "file/deeper"):
+        err = refused(capsys, "train", QUEST, "--agent", "text", "--steps", "10", "--out", out)
+        assert f"{out} is no folder to write to" in err and err.endswith("file is a file\n")
+    assert [p.name for p in place.iterdir()] == ["file"]
+
+
 def test_what_cannot_be_trained_or_evaluated_is_said(place, capsys):
     assert "the agent 'oracle' does not learn" in refused(capsys, "train", QUEST, "--agent", "oracle", "--steps", "10")
     assert "did you mean 'text'?" in refused(capsys, "train", QUEST, "--agent", "txt")

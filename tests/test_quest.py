@@ -117,12 +117,33 @@ def test_an_unknown_command_is_answered_in_the_world():
         ({"split": "tset"}, "split is 'tset'; allowed: 'train', 'test' .did you mean 'test'"),
         ({"max_steps": 0}, "max_steps is 0"),
         ({"worlds": 0}, "worlds is 0"),
+        ({"doors": "1"}, "doors is '1'; allowed with these settings: a whole number from 0 to 1"),
+        ({"recipe": 1}, "recipe is 1; allowed: True or False"),
+        ({"roms": 3}, "a setting of Quest is 'roms'; allowed: .* .did you mean 'rooms'"),
         ({"render_mode": "asni"}, "render_mode is 'asni'; allowed: .* .did you mean 'ansi'"),
     ],
 )
 def test_a_bad_setting_is_one_clear_sentence(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         QuestEnv(**settings)
+
+
+def test_numbers_of_numpy_make_the_same_world():
+    ours, theirs = QuestEnv(rooms=4), QuestEnv(rooms=np.int64(4), worlds=np.int32(5), journal=np.True_)
+    assert theirs.settings == ours.settings and theirs.tasks() == range(5)
+    assert theirs.reset(options={"task": np.uint8(3)}) == ours.reset(options={"task": 3})
+
+
+def test_a_refused_reset_changes_nothing():
+    env = make("easy")
+    obs = env.reset(seed=1)[0]
+    for options in ({"task": -1}, {"tsk": 1}, "abc"):
+        with pytest.raises(ValueError):
+            env.reset(seed=2, options=options)
+    assert env.render() is None and env.step("look")[0].splitlines()[0] == obs.splitlines()[0]
+    again = make("easy")
+    again.reset(seed=1)
+    assert env.reset()[0] == again.reset()[0]  # the seed of the refused call was not taken
 
 
 def test_worlds_limits_the_tasks_and_splits_never_meet():

@@ -1,5 +1,7 @@
 """What a suite shows: the table, and the picture."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,24 @@ def test_agents_that_do_not_learn_are_level_lines_in_the_picture(tmp_path, monke
     assert drawn == [([0, 20], [0.0, 0.5]), ([0, 20], [1.0, 1.0])]
     report.picture([result("a", "x", [], "failed")], 0.8, tmp_path / "none.png")
     assert (tmp_path / "none.png").stat().st_size > 1000
+
+
+def test_a_success_that_nobody_knows_is_a_dash_and_no_curve(tmp_path, monkeypatch):
+    known, unknown = result("a", "x", [(0, 0.0), (20, 0.5)]), result("a", "y", [(0, 1.0), (20, 9.0)])
+    for point in unknown["curve"]:
+        point["success"] = None  # as JSON has it
+    rows = json.loads(json.dumps([known, unknown], allow_nan=False))
+    first, second = report.table(rows, 0.8).splitlines()[2:]
+    assert first == "| e | a | x | 0.50 [0.50, 0.50] | > 20 (0/1) | - | 0.50 | 5.0 | - | 1 | 0 |"
+    assert second == "| e | a | y | - | - | - | 9.00 | 5.0 | - | 1 | 0 |"
+    second, first = report.table(rows[::-1], 0.8).splitlines()[2:]
+    assert first == "| e | a | x | 0.50 [0.50, 0.50] | > 20 (0/1) | - | 0.50 | 5.0 | - | 1 | 0 |"
+    pytest.importorskip("matplotlib")
+    from matplotlib.axes import Axes
+
+    drawn, plot = [], Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda ax, x, y, **kw: drawn.append(list(y)) or plot(ax, x, y, **kw))
+    report.write_report(rows, 0.8, tmp_path, "both", ["the same game"])
+    assert drawn == [[0.0, 0.5]] and "\n\nNote: the same game.\n\n| environment" in (tmp_path / "table.md").read_text()
+    report.picture([unknown], 0.8, tmp_path / "none.png")
+    assert len(drawn) == 1 and (tmp_path / "none.png").stat().st_size > 1000

@@ -251,6 +251,44 @@ def test_unknown_names_and_settings_are_one_sentence():
         make_agent("oracle", env, depth=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("ppo", {"n_steps": 0}, "ppo: n_steps is 0; allowed: a whole number from 1"),
+        ("ppo", {"n_steps": 1}, "ppo: `n_steps .* must be greater than 1"),  # SB3's own words
+        ("ppo", {"n_epochs": 0}, "ppo: n_epochs is 0; allowed: a whole number from 1"),
+        ("ppo", {"learning_rate": "x"}, "ppo: learning_rate is 'x'; allowed: a number from 0"),
+        ("ppo", {"device": "gpu"}, "ppo: Expected one of cpu, cuda"),
+        ("ppo", {"policy_kwargs": {"widths": 3}}, "ppo: .*'widths'"),
+        ("maskable_ppo", {"gae_lambda": -1}, "maskable_ppo: gae_lambda is -1; allowed: a number from 0 to 1"),
+        ("recurrent_ppo", {"batch_size": "many"}, "recurrent_ppo: batch_size is 'many'; allowed: a whole number"),
+        ("dqn", {"gamma": 3}, "dqn: gamma is 3; allowed: a number from 0 to 1"),
+        ("dqn", {"train_freq": 0}, r"dqn: train_freq is 0; allowed: \(number, 'step' or 'episode'\) or a whole number"),
+        ("dqn", {"train_freq": [0, "step"]}, "dqn: train_freq is 0; allowed"),
+        ("dqn", {"target_update_interval": True}, "dqn: target_update_interval is True; allowed: a whole number"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_one_sentence_with_the_name_of_the_algorithm(name, settings, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}") as e:
+        make_agent(name, gym.make(NUMBERS), **settings)
+    assert "\n" not in str(e.value)
+
+
+def test_schedules_and_pairs_are_left_to_sb3():
+    env = gym.make(NUMBERS)
+    assert make_sb3("ppo", env, learning_rate=lambda left: 1e-3 * left, target_kl=None).lr_schedule(0.5) == 5e-4
+    assert make_sb3("dqn", env, train_freq=(1, "episode"), gradient_steps=-1).gradient_steps == -1
+
+
+def test_another_discount_than_the_potentials_is_warned_of_where_one_learns_elsewhere():
+    agent = small("dqn", gym.make(NUMBERS))
+    with pytest.warns(UserWarning, match="potential_shaping discounts by 0.99 and the agent by 0.9"):
+        agent.learn(shape(gym.make(NUMBERS), [PotentialShaping()]), 8)
+    many = DummyVecEnv([lambda: shape(gym.make(NUMBERS), [PotentialShaping(gamma=0.5)])] * 2)
+    with pytest.warns(UserWarning, match="potential_shaping discounts by 0.5 and the agent by 0.99"):
+        make_sb3("ppo", many)
+
+
 def test_dqn_refuses_late_layers_before_it_learns():
     env = shape(Monitor(gym.make(NUMBERS)), [PotentialShaping(key="progress"), Uniform()])
     for e in (env, DummyVecEnv([lambda: env])):

@@ -1,6 +1,8 @@
 """The text agent: it learns, resumes exactly, trains on credit, and makes no tensor without a device."""
 
+import contextlib
 import dataclasses
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -10,9 +12,11 @@ import milepost  # noqa: F401
 from milepost import shape
 from milepost.baselines.agent import check_agent, make_agent
 from milepost.baselines.evaluate import evaluate
+from milepost.envs.text.quest.env import QuestEnv
 from milepost.wrappers import (
     CountBonus,
     GatedRewardAccumulation,
+    Grpo,
     PotentialShaping,
     ProgressAttribution,
     Shaper,
@@ -201,28 +205,114 @@ def test_every_reward_term_goes_to_tensorboard(tmp_path):
 
     agent = TextAgent(log=tmp_path, **SMALL)
     agent.learn(shape(gym.make(EASY), [PotentialShaping(key="progress"), Uniform()]), 200)
-    agent._writer.close()
     found = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
     assert {f"reward_terms/{k}" for k in ("outcome", "potential_shaping", "uniform")} <= set(found)
     assert {"env_return", "shaped_return", "loss"} <= set(found)
 
 
-def test_advantages_of_a_tail_replace_gae():
+@pytest.mark.parametrize("half", [True, False])
+def test_advantages_of_a_tail_replace_gae(half):
     seen = []
 
+    @dataclasses.dataclass
     class Half(Shaper):
         output = "advantage"
-        pool = "batch"
 
-        def group(self, group):
-            seen.append(len(group))
-            return [np.where(np.arange(len(t)) % 2, np.nan, t.rewards.sum()) for t in group]
+        def episode(self, traj):
+            seen.append(len(traj))
+            skipped = np.nan if half else 0.0  # NaN: the agent does not learn from the step
+            return np.where(np.arange(len(traj)) % 2, skipped, traj.rewards.sum())
 
-    from milepost.wrappers.hosts.env import ShapedEnv
+    agent, used = TextAgent(**SMALL), []
+    loss = agent.loss
+    agent.loss = lambda rows, adv, ret: used.extend(adv) or loss(rows, adv, ret)
+    history = agent.learn(shape(gym.make(EASY), [Half()]), 400)
+    assert len(seen) == sum(h["episodes"] for h in history) and np.isfinite(history[-1]["loss"])
+    assert set(used) == {0.0, 1.0}  # what the layer gave, and nothing of GAE
+    kept = sum((n + 1) // 2 for n in seen) if half else sum(seen)
+    assert len(used) == kept * SMALL["epochs"]
 
-    env = ShapedEnv(gym.make(EASY), [])
-    from milepost.wrappers import Stack
 
-    env.stack = Stack([dataclasses.dataclass(Half)()])
-    history = TextAgent(**SMALL).learn(env, 400)
-    assert sum(seen) == sum(h["episodes"] for h in history) and np.isfinite(history[-1]["loss"])
+def test_layers_that_compare_episodes_are_refused_on_one_environment():
+    with pytest.raises(ValueError, match=r"grpo compares the episodes of a group.*stack\.run"):
+        shape(gym.make(EASY), [Grpo()])
+
+
+# -- what it cannot read, and settings ---------------------------------------------------------------
+class Wordless(gym.Wrapper):
+    """A text environment that publishes no admissible actions."""
+
+    def reset(self, **kw):
+        obs, info = self.env.reset(**kw)
+        return obs, {k: v for k, v in info.items() if k != "admissible_actions"}
+
+
+def test_what_it_cannot_read_is_refused_before_the_first_step():
+    for env_id, shown in (("CartPole-v1", "shows a Box"), ("milepost/Quest-easy-encoded-v0", "shows a Dict")):
+        env = gym.make(env_id)
+        for call in (lambda e: TextAgent(**SMALL).learn(e, 10), lambda e: make_agent("text", e)):
+            with pytest.raises(ValueError, match=f"needs observations that are text .* {shown}: .*, or the agent ppo"):
+                call(env)
+    env, agent = Wordless(gym.make(EASY)), TextAgent(**SMALL | {"lanes": 1})
+    before = weights(agent)
+    with pytest.raises(ValueError, match=r"info\['admissible_actions'\], and this environment publishes none"):
+        agent.learn(env, 10)
+    with pytest.raises(ValueError, match="publishes none"):
+        evaluate(agent, env, 1)
+    with pytest.raises(ValueError, match="shows ndarray"):
+        agent.act(np.zeros(3), {"admissible_actions": ("look",)})
+    assert agent.steps == 0 and np.array_equal(before, weights(agent))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        *(
+            ({n: v}, f"{n} is {v!r}; allowed: a whole number from 1")
+            for n in ("lanes", "dim", "epochs")
+            for v in (0, "4")
+        ),
+        ({"minibatch": 2.5}, "minibatch is 2.5; allowed: a whole number from 1"),
+        ({"batch_steps": True}, "batch_steps is True; allowed: a whole number from 1"),
+        ({"lr": 0}, "lr is 0; allowed: a number above 0"),
+        ({"lr": float("nan")}, "lr is nan; allowed: a number above 0"),
+        ({"gamma": 1.01}, "gamma is 1.01; allowed: a number from 0 to 1"),
+        ({"lam": -0.1}, "lam is -0.1; allowed: a number from 0 to 1"),
+        ({"clip": 0.0}, "clip is 0.0; allowed: a number above 0"),
+        ({"entropy": -1}, "entropy is -1; allowed: a number from 0"),
+        ({"value": "x"}, "value is 'x'; allowed: a number from 0"),
+        ({"grad_norm": 0}, "grad_norm is 0; allowed: a number above 0"),
+        ({"device": "gpu"}, "device is 'gpu'; allowed: auto, cpu"),
+        ({"greedy": "no"}, "greedy is 'no'; allowed: True or False"),
+        ({"epoch": 3}, "no setting 'epoch'; did you mean 'epochs'"),
+    ],
+)
+def test_a_setting_that_is_not_allowed_is_named(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        TextAgent(**settings)
+    assert TextAgent(gamma=1, lam=0, entropy=0, lanes=np.int64(2)).settings.lanes == 2
+
+
+def test_it_warns_where_its_discount_is_not_that_of_a_potential():
+    env = shape(gym.make(EASY), [PotentialShaping(key="progress", gamma=0.9)])
+    with pytest.warns(UserWarning, match="potential_shaping discounts by 0.9 and the agent by 0.99"):
+        TextAgent(**SMALL).learn(env, 50)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*discounts by")
+        TextAgent(gamma=0.9, **SMALL).learn(env, 50)
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_evaluation_closes_its_copies_also_when_the_agent_breaks(monkeypatch, breaks):
+    closed = []
+    monkeypatch.setattr(QuestEnv, "close", lambda self: closed.append(self))
+
+    class Acts:
+        def acts(self, observations, infos):
+            if breaks:
+                raise RuntimeError("out of ideas")
+            return ["look"] * len(observations)
+
+    with pytest.raises(RuntimeError, match="out of ideas") if breaks else contextlib.nullcontext():
+        evaluate(Acts(), gym.make(EASY), 4)
+    assert len(closed) == 3  # the environment itself stays the caller's

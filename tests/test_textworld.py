@@ -226,12 +226,15 @@ def test_what_was_read_stays_in_sight(make):
 
 
 def test_a_broken_interpreter_is_nobodys_failure(make, monkeypatch):
-    env = make("custom", remember=0)
-    _, info = env.reset(seed=0)
+    env = make("custom", remember=0, expose_facts=True)
+    env.reset(seed=0)
+    usual = env.step("look")[-1]
     monkeypatch.setattr(env._game._env, "_send", lambda command: (_ for _ in ()).throw(RuntimeError("core dumped")))
     _, reward, terminated, truncated, info = env.step("look")
     assert (reward, terminated, truncated, info["invalid"], env.infra_failures) == (0.0, False, True, True, 1)
     assert "core dumped" in info["infra_error"]
+    assert set(info) - {"invalid", "infra_error"} == set(usual)  # the keys stay the same
+    assert (info["won"], info["lost"], info["facts"]) == (False, False, ())
     monkeypatch.setattr(env._game._env, "_send", lambda command: "")
     env._over = False
     assert env.step("look")[-1]["invalid"]
@@ -257,6 +260,12 @@ def test_a_broken_interpreter_is_nobodys_failure(make, monkeypatch):
         ({"game": "x.z8", "rooms": 3}, r"setting 'rooms' goes with a generated game"),
         ({"game": "x.z5"}, r"game is 'x.z5'; allowed: the path of a .z8 file"),
         ({"game": "nowhere.z8"}, r"game is 'nowhere.z8'; there is no such file"),
+        ({"max_stepz": 3}, r"a setting of challenge 'cooking' is 'max_stepz'; .*did you mean 'max_steps'"),
+        ({"cache": __file__}, r"cache is '.*'; allowed: the path of a folder, and '.*test_textworld.py' is a file"),
+        ({"cache": f"{__file__}/deeper"}, r"test_textworld.py' is a file"),
+        ({"cache": ""}, r"cache is ''; allowed: None or the path of a folder"),
+        ({"remember": True}, r"remember is True; allowed: a whole number from 0"),
+        ({"journal": 1}, r"journal is 1; allowed: True or False"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
@@ -266,6 +275,7 @@ def test_wrong_settings_are_named(settings, message):
 
 def test_a_game_by_its_file(make, cache, tmp_path):
     made = Path(games.game_file("custom", {}, 0, cache))
+    assert TextWorldEnv(game=made, cache=tmp_path).path == str(made)  # paths of pathlib will do
     env = TextWorldEnv(game=str(made), expose_reference=True)
     obs, info = env.reset(seed=3)
     assert obs == make("custom").reset(seed=0)[0] and info["meta"]["task"] == "textworld-game-0"

@@ -152,6 +152,7 @@ def _work(
                     why = f"no result after {timeout:g} seconds" if late else f"the process ended with code {code}"
                     got = _fail(spec, folder, why)
                 last = got["curve"][-1]["success"] if got.get("curve") else got.get("error", "?")
+                last = "-" if last is None else last  # the environment does not say
                 bar.update(1)
                 bar.set_postfix_str(f"{spec['env']['name']} {spec['stack']['name']} {spec['seed']}: {last}"[:100])
     finally:

@@ -175,7 +175,7 @@ def _budget(where: str, row: dict[str, Any]) -> tuple[dict[str, int], list[int]]
             raise UserError(f"{where}: {key!r} is {value!r}, allowed is a whole number from 1")
     if row["eval_every"] > row["steps"]:
         raise UserError(f"{where}: 'eval_every' is {row['eval_every']}, allowed is 1 to 'steps' ({row['steps']})")
-    seeds = row["seeds"]
+    seeds: Any = row["seeds"]
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         seeds = list(range(seeds))
     whole = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds)
