@@ -175,10 +175,10 @@ def _budget(where: str, row: dict[str, Any]) -> tuple[dict[str, int], list[int]]
             raise UserError(f"{where}: {key!r} is {value!r}, allowed is a whole number from 1")
     if row["eval_every"] > row["steps"]:
         raise UserError(f"{where}: 'eval_every' is {row['eval_every']}, allowed is 1 to 'steps' ({row['steps']})")
-    seeds: Any = row["seeds"]
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
-        seeds = list(range(seeds))
-    whole = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds)
+    given = row["seeds"]
+    number = isinstance(given, int) and not isinstance(given, bool)
+    seeds: list[Any] = list(range(given)) if number else given if isinstance(given, list) else []
+    whole = all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
         said = "a whole number from 1, or a list of different whole numbers from 0"
         raise UserError(f"{where}: 'seeds' is {row['seeds']!r}, allowed is {said}")
