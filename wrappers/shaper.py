@@ -112,6 +112,11 @@ class Shaper:
         """Fits shared memory to episodes as they reached this layer; returns metrics."""
         return {}
 
+    def stats(self) -> dict[str, float]:
+        """Counts of what went by (failures of a judge ...), children's as ``child/name``; empty where nothing is counted."""
+        own = {k: float(v) for k, v in getattr(self, "_stats", {}).items()}
+        return own | {f"{n}/{k}": v for n, c in self.children().items() for k, v in c.stats().items()}
+
     # -- derived -------------------------------------------------------------------------------
     @property
     def level(self) -> Level:

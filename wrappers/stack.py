@@ -367,6 +367,10 @@ class Stack:
                 out |= {f"{name}/{k}": v for k, v in got.items()}
         return out
 
+    def stats(self) -> dict[str, float]:
+        """What the layers counted, as ``layer/name``."""
+        return {f"{n}/{k}": v for n, m in zip(self.names, self.shapers) for k, v in m.stats().items()}
+
     def check_discount(self, gamma: float) -> None:
         """Warns if a layer that is policy-invariant for its own discount meets an agent with another one."""
         for name, m in zip(self.names, self.shapers):

@@ -3,8 +3,16 @@ r"""Sub-goals reached pay a bonus, each once an episode.
     r'_t = r_t + beta * sum_g w_g * 1[g holds after step t, and for the first time in this episode]
 
 CALM, "Assessing the zero-shot capabilities of LLMs for action evaluation in RL" (arXiv 2409.12798): an option ends
-when its sub-goal is judged reached, and that is rewarded. There a language model judges the transition; here the truth comes
-from the ``subgoals`` fact, from predicates of the transition, or from a table of judgements made before.
+when its sub-goal is judged reached, and that is rewarded. There a language model judges the transition. Here the truth comes
+from a ``judge`` (any scorer: patterns, MiniLM, SmolLM2, an endpoint), from the ``subgoals`` fact, from predicates of the
+transition, or from a table of judgements made before.
+
+Judges. ``judge`` is a name or ``{"scorer": name, "mode": "async", "cache": file, ...}`` (``scorers.serve``). It is asked about
+``subgoals``: names, ``"given"`` (the environment's own) or ``"discover"`` (the judge proposes them once from the text of the
+task). ``view`` is what it sees of a state: the text, only the message, or CALM's two conditions, the 9x9 crop and the whole
+screen. A judge that fails, hangs, or talks nonsense has said nothing, and nothing pays nothing. With ``retro`` an answer that
+comes late (``async``) counts for an episode that is still running, at the step at which it is there; ``stack.rerun`` puts it at
+its own step; later it counts from the next occurrence on.
 
 Modes. ``table``: the authors' offline table, counts c of judgements by (observation, action), paid
 ``(c - c_min) / (c_max - c_min)``, unknown keys 0. ``potential``: phi = beta * sum of the weights reached so far, paid
@@ -30,8 +38,10 @@ from typing import Any
 import numpy as np
 
 from ..maths import fingerprint, unless
+from ..scorers import serve
 from ..shaper import Shaper, nearest, use
 from ..types import Transition
+from .calm_judge import Judged, view_of
 
 Predicate = Callable[[Transition], "bool | None"]
 
@@ -47,12 +57,14 @@ def table_key(t: Transition) -> str:
 class SubgoalOptions(Shaper):
     """Pays sub-goals when they are reached.
 
-    The state is ``(names reached, bonus paid so far or potential)``.
+    The state is ``(names reached, bonus paid so far or potential, what a judge has seen)``.
 
     Raises:
         ValueError: settings outside their range or that exclude each other, or a weight of an unknown sub-goal.
         RuntimeError: a predicate failed; names it.
-        MissingFact: the environment does not publish ``key`` (and no predicates and no table are given).
+        MissingFact: the environment does not publish ``key`` (and no judge, predicates or table are given), or what a
+            judge's ``view`` needs.
+        MissingAnswer: a frozen judge does not know a transition.
     """
 
     beta: float = 0.5
@@ -77,6 +89,18 @@ class SubgoalOptions(Shaper):
     """Key of a transition in the table; a function or ``"module:function"``."""
     cap: float | None = None
     """Most that an episode can earn (or the largest potential)."""
+    judge: Any = None
+    """Who says what a transition reached: a scorer's name or settings, see ``scorers.serve``; None: nobody is asked."""
+    subgoals: tuple[str, ...] | str = "given"
+    """What a judge is asked about: names, ``"given"`` or ``"discover"``."""
+    view: str | Callable[[Any, dict[str, Any]], str] = "text"
+    """What a judge sees of a state: ``text``, ``message``, ``crop``, ``screen``, or a function of (obs, info)."""
+    task: str = ""
+    """What a judge is told about the task; empty: the first observation's line ``Objective:`` or ``Task:``, else all of it."""
+    threshold: float = 0.5
+    """Probability from which a judge's yes is one."""
+    retro: bool = True
+    """Late answers of an ``async`` judge count for the running episode."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,6 +122,12 @@ class SubgoalOptions(Shaper):
             )
         if self.predicates:
             self._check_weights(self.predicates)
+        if self.judge is not None and (self.predicates or self.table):
+            raise ValueError("subgoal_options: a judge takes the place of predicates and of a table: give one of them")
+        if isinstance(self.subgoals, str) and self.subgoals not in ("given", "discover"):
+            raise ValueError(f"subgoal_options: subgoals is {self.subgoals!r}; allowed: names, 'given' or 'discover'")
+        if not 0.0 < self.threshold <= 1.0:
+            raise ValueError(f"subgoal_options: threshold = {self.threshold}, allowed is above 0, to 1")
 
     @property
     def policy_invariant(self) -> bool:  # type: ignore[override]
@@ -107,11 +137,17 @@ class SubgoalOptions(Shaper):
     @property
     def needs(self) -> Sequence[str]:  # type: ignore[override]
         """The fact, where it is what is read."""
-        return () if self.predicates or self.table else (self.key,)
+        return () if self.predicates or self.table or self.judge is not None else (self.key,)
 
     def setup(self, rng: np.random.Generator) -> None:
         """Looks the predicates up and normalises the table; ``_stats`` counts predicates that cannot say."""
         self._stats: Counter[str] = Counter()
+        self._judged: Judged | None = None
+        if self.judge is not None:
+            view = view_of(use(self.view) if isinstance(self.view, str) and ":" in self.view else self.view)
+            self._judged = Judged(
+                serve(self.judge), self.subgoals, view, self.task, self.threshold, self.retro, self._stats
+            )
         self._tests: dict[str, Predicate] = {n: use(p) for n, p in self.predicates.items()}
         self._key = use(self.table_key)
         for name, f in (self._tests | {"table_key": self._key}).items():
@@ -125,33 +161,56 @@ class SubgoalOptions(Shaper):
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
         """What holds already counts as reached, unpaid, in whatever order."""
         if self.table:
-            return frozenset(), 0.0
+            return frozenset(), 0.0, None
+        if self._judged is not None:  # it judges transitions, and there has been none
+            return frozenset(), 0.0, self._judged.begin(obs, info, self.weights)
         if not self.predicates:
             self._check_weights(info[self.key])
         start = Transition(None, None, 0.0, obs, False, False, info, {})
         reached = frozenset(name for name, holds in self._truth(start) if holds)
-        return reached, self._worthy(reached) if self.potential else 0.0
+        return reached, self._worthy(reached) if self.potential else 0.0, None
 
     def step(self, state: Any, t: Transition) -> tuple[Any, Any]:
         """Pays what this step reached."""
-        reached, paid = state
-        new = self._new(t, reached if self.once else frozenset())
+        if self._judged is None:
+            return self._pay(state, t, () if self.table else self._truth(t))
+        ((truth, seen),) = self._judged.truths([state[2]], [t])
+        return self._pay((*state[:2], seen), t, truth)
+
+    def steps(self, states: list[Any], ts: Sequence[Transition]) -> list[Any]:
+        """The same for several streams: a judge is asked once for all of them."""
+        if self._judged is None:
+            return super().steps(states, ts)
+        out = []
+        for i, (truth, seen) in enumerate(self._judged.truths([s[2] for s in states], ts)):
+            reward, states[i] = self._pay((*states[i][:2], seen), ts[i], truth)
+            out.append(reward)
+        return out
+
+    def stats(self) -> dict[str, float]:
+        """Counts of the layer and, as ``judge/...``, of the judge."""
+        judged = self._judged.service.report() if self._judged is not None else {}
+        return super().stats() | {f"judge/{k}": v for k, v in judged.items()}
+
+    def _pay(self, state: Any, t: Transition, truth: Iterable[tuple[str, bool]]) -> tuple[Any, Any]:
+        reached, paid, seen = state
+        new = self._new(t, reached if self.once else frozenset(), truth)
         reached = reached | frozenset(new)
         if self.potential:
             phi = unless(t.terminated, self._worthy(reached))
-            return t.reward + (self.gamma * phi - paid), (reached, phi)
+            return t.reward + (self.gamma * phi - paid), (reached, phi, seen)
         pay = self.beta * sum(self._weight(n) for n in new)
         if self.cap is not None:
             pay = min(pay, self.cap - paid)
-        return t.reward + pay, (reached, paid + pay)
+        return t.reward + pay, (reached, paid + pay, seen)
 
-    def _new(self, t: Transition, reached: frozenset[str]) -> list[str]:
+    def _new(self, t: Transition, reached: frozenset[str], truth: Iterable[tuple[str, bool]]) -> list[str]:
         """Sub-goals that hold and are not in ``reached``, in order."""
         if self.table:
             key = self._key(t)
             return [key] if key in self.table and key not in reached else []
         new: list[str] = []
-        for name, holds in self._truth(t):
+        for name, holds in truth:
             if name in reached:
                 continue
             if holds:

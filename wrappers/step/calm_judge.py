@@ -1,0 +1,184 @@
+"""What a judge says about a transition, for ``SubgoalOptions``: views of a state, late answers, discovered sub-goals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ..scorers import Proposal, Question, Service
+from ..shaper import MissingFact, nearest
+from ..types import Trajectory, Transition
+
+LAYER = "subgoal_options"
+VIEWS = ("text", "message", "crop", "screen")  # observation conditions; the last two are CALM's
+PENDING = 64  # transitions of an episode whose answers are waited for; the oldest are given up
+
+View = Callable[[Any, dict[str, Any]], str]
+
+
+class Seen(NamedTuple):
+    """What the judge's side remembers of an episode."""
+
+    names: tuple[str, ...]
+    task: str
+    text: str  # of the state before the next action
+    pending: tuple[str, ...]  # handles of questions without an answer so far, oldest first
+
+
+def words(obs: Any, info: dict[str, Any]) -> str:
+    """The observation in words: itself where it is text, else what the user said last in ``info["messages"]``."""
+    if isinstance(obs, str):
+        return obs
+    if "messages" not in info:
+        raise MissingFact(LAYER, "messages")
+    return next((str(m["content"]) for m in reversed(info["messages"]) if m["role"] == "user"), "")
+
+
+def task_of(text: str) -> str:
+    """What a first observation says of the task: the line ``Objective: ...`` or ``Task: ...`` if there is one, else all."""
+    return next((x for x in text.split("\n") if x.startswith(("Objective: ", "Task: "))), text)
+
+
+def _published(name: str) -> View:
+    def view(obs: Any, info: dict[str, Any]) -> str:
+        if name not in info:
+            raise MissingFact(LAYER, name)
+        return str(info[name])
+
+    return view
+
+
+def _nothing(obs: Any, info: dict[str, Any]) -> str:
+    if "message" not in info:
+        raise MissingFact(LAYER, "message")
+    return ""
+
+
+def view_of(view: Any) -> View:
+    """The function that a view names.
+
+    Raises:
+        ValueError: no such view.
+    """
+    if view == "text":
+        return words
+    if view == "message":
+        return _nothing
+    if view in VIEWS:
+        return _published(view)
+    if not callable(view):
+        raise ValueError(
+            f"{LAYER}: view is {view!r}; allowed: {', '.join(map(repr, VIEWS))} or a function of (obs, info)"
+        )
+    return view  # type: ignore[no-any-return]
+
+
+def action_of(t: Transition) -> str:
+    """The action in words: itself where it is text, else what the assistant said in ``info["messages"]``."""
+    if isinstance(t.action, str):
+        return t.action
+    said = (str(m["content"]) for m in t.info.get("messages", ()) if m["role"] == "assistant")
+    return next(said, str(t.action))
+
+
+class Judged:
+    """Asks a service about transitions, one batch for all streams of a step.
+
+    Args:
+        service: the judge.
+        subgoals: names; ``"given"``: those of the environment; ``"discover"``: the judge proposes them from the task.
+        view: see ``view_of``.
+        task: text of the task; empty: what the first observation says of it, see ``task_of``.
+        threshold: probability from which a sub-goal counts as reached.
+        retro: an answer that comes late counts for a running episode, at the step at which it is there.
+        stats: counts of the layer.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        subgoals: tuple[str, ...] | str,
+        view: View,
+        task: str,
+        threshold: float,
+        retro: bool,
+        stats: Counter[str],
+    ) -> None:
+        self.service, self.subgoals, self.view, self.task = service, subgoals, view, task
+        self.threshold, self.stats = threshold, stats
+        self.retro = retro and service.mode == "async"
+
+    def begin(self, obs: Any, info: dict[str, Any], known: Iterable[str] = ()) -> Seen:
+        """An episode begins; ``known`` are names that settings speak of."""
+        task = self.task or task_of(words(obs, info))
+        names = self._names(task, info)
+        for name in known if self.subgoals != "discover" else ():
+            if name not in names:
+                raise ValueError(f"{LAYER}: weights names {name!r}, which is no sub-goal{nearest(name, names)}")
+        return Seen(names, task, self.view(obs, info), ())
+
+    def _names(self, task: str, info: dict[str, Any]) -> tuple[str, ...]:
+        if isinstance(self.subgoals, tuple):
+            return self.subgoals
+        if self.subgoals == "given":
+            told = info.get("meta", {}).get("subgoals")  # sentences, where the keys of the fact are none
+            if told is None and "subgoals" not in info:
+                raise MissingFact(LAYER, "subgoals")
+            return tuple(told if told is not None else info["subgoals"])
+        (proposed,) = self.service.ask([Proposal(task)])
+        if proposed is None:
+            self.stats["no sub-goals proposed"] += 1
+        return proposed or ()
+
+    def truths(self, seen: Sequence[Seen], ts: Sequence[Transition]) -> list[tuple[list[tuple[str, bool]], Seen]]:
+        """What holds after each step, in the order of the names, and what to remember."""
+        after = [self.view(t.next_obs, t.info) for t in ts]
+        queries = [
+            Question(s.names, s.task, s.text, action_of(t), str(t.info.get("message", "")), text)
+            for s, t, text in zip(seen, ts, after)
+        ]
+        asked = [q for q, t in zip(queries, ts) if q.subgoals and not t.info.get("invalid")]
+        answers = dict(zip(asked, self.service.ask(asked))) if asked else {}
+        return [self._one(s, q, answers, text) for s, q, text in zip(seen, queries, after)]
+
+    def _one(
+        self, seen: Seen, q: Question, answers: dict[Question, Any], text: str
+    ) -> tuple[list[tuple[str, bool]], Seen]:
+        said, pending = answers.get(q), seen.pending
+        held = {g for g, p in (said or {}).items() if p >= self.threshold}
+        if pending:
+            late = self.service.arrived(pending)
+            pending = tuple(x for x in pending if x not in late)
+            for answer in late.values():
+                if answer is not None:
+                    self.stats["late answers"] += 1
+                    held |= {g for g, p in answer.items() if p >= self.threshold}
+        if said is None and q in answers:
+            self.stats["no answer"] += 1
+            if self.retro:
+                pending = (*pending, self.service.handle(q))[-PENDING:]
+        names = seen.names if seen.names else self._late_names(seen.task)
+        return [(g, g in held) for g in seen.names], Seen(names, seen.task, text, pending)
+
+    def _late_names(self, task: str) -> tuple[str, ...]:
+        """Proposed sub-goals that have arrived since the reset."""
+        if self.subgoals != "discover":
+            return ()
+        handle = self.service.handle(Proposal(task))
+        return self.service.arrived([handle]).get(handle) or ()
+
+
+def table_of(trajs: Sequence[Trajectory], judge: Judged, key: Callable[[Transition], str]) -> dict[str, float]:
+    """The authors' offline table: how often the judge found some sub-goal reached, by ``key`` of the transition.
+
+    CALM (arXiv 2409.12798) counts the annotations of each (observation, action) over many episodes; give the result to
+    ``SubgoalOptions(table=...)``.
+    """
+    counts: Counter[str] = Counter()
+    for traj in trajs:
+        seen = judge.begin(traj.obs[0], traj.infos[0])
+        for t in traj:
+            ((truth, seen),) = judge.truths([seen], [t])
+            counts[key(t)] += any(holds for _, holds in truth)
+    return {k: float(v) for k, v in sorted(counts.items())}
