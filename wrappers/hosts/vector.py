@@ -73,9 +73,10 @@ class ShapedVectorEnv(VectorWrapper):
             self.obs = self._own(obs)
             self._fresh(mask, self.obs, infos)
             return obs, infos
+        own = every(infos, self.num_envs)
         for i, o in enumerate(iterate(self.observation_space, obs)):
             if mask[i]:
-                extra = self.stack.begin(self.lanes[i], _copy(o), one(infos, i))
+                extra = self.stack.begin(self.lanes[i], _copy(o), own[i])
                 infos = self.env.unwrapped._add_info(infos, extra, i) if extra else infos
         return obs, infos
 
@@ -87,14 +88,15 @@ class ShapedVectorEnv(VectorWrapper):
         if self.columns:
             return self._columns(actions, obs, rewards, term, trunc, infos)
         lanes, ts, where, fresh = [], [], [], []
+        own = every(infos, self.num_envs)
         rows = zip(iterate(self.action_space, actions), iterate(self.observation_space, obs))
         for i, (a, o) in enumerate(rows):
             lane, done = self.lanes[i], bool(term[i] or trunc[i])
             if lane.states is None:  # NEXT_STEP: this call only reset sub-environment i
                 self._may_reset()
-                fresh.append((i, _copy(o), one(infos, i)))
+                fresh.append((i, _copy(o), own[i]))
                 continue
-            info = one(infos, i)
+            info = own[i]
             if done and self.mode == AutoresetMode.SAME_STEP:  # o already belongs to the next episode
                 fresh.append((i, _copy(o), _of_next(info)))
                 o, info = info["final_obs"], info["final_info"] | {k: info[k] for k in ("episode",) if k in info}
@@ -106,9 +108,17 @@ class ShapedVectorEnv(VectorWrapper):
         if ts and not self._checked:
             self._refuse_twice(ts[0].terms)
         new, extra = self.stack.step(lanes, ts) if lanes else ([], [])
+        accounts: dict[int, dict[str, float]] = {}
         for i, r, e in zip(where, new, extra):
             rewards[i] = r
-            infos = self._tell(infos, e, i, bool(term[i] or trunc[i]))
+            done = bool(term[i] or trunc[i])
+            if len(e) == 1 and not (
+                done and self.mode == AutoresetMode.SAME_STEP
+            ):  # the account alone, by far the most
+                accounts[i] = e["reward_terms"]
+            else:
+                infos = self._tell(infos, e, i, done)
+        _write(infos, accounts, self.num_envs)
         for i, o, info in fresh:
             facts = self.stack.begin(self.lanes[i], o, info)
             infos = self.env.unwrapped._add_info(infos, facts, i) if facts else infos
@@ -300,8 +310,25 @@ def _of_next(info: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in info.items() if k not in ("final_obs", "final_info", "episode")}
 
 
+def every(infos: dict[str, Any], n: int) -> list[dict[str, Any]]:
+    """Each environment's own info out of the batched dictionary; numbers are Python's."""
+    out: list[dict[str, Any]] = [{} for _ in range(n)]
+    for k, v in infos.items():
+        if k[0] == "_":
+            continue
+        if isinstance(v, dict):
+            values: Any = every(v, n)
+        else:
+            values = v.tolist() if isinstance(v, np.ndarray) and v.ndim == 1 else v
+        mask = infos.get("_" + k)
+        for i, there in enumerate(mask.tolist() if isinstance(mask, np.ndarray) else [True] * n):
+            if there:
+                out[i][k] = values[i]
+    return out
+
+
 def one(infos: dict[str, Any], i: int) -> dict[str, Any]:
-    """The ``i``-th environment's own info out of the batched dictionary."""
+    """The ``i``-th environment's own info; where all are wanted, ``every`` is much faster."""
     out: dict[str, Any] = {}
     for k, v in infos.items():
         if k[0] == "_":
@@ -310,4 +337,23 @@ def one(infos: dict[str, Any], i: int) -> dict[str, Any]:
         if mask is None or mask[i]:
             x = one(v, i) if isinstance(v, dict) else v[i]
             out[k] = x.item() if isinstance(x, np.generic) else x
+    return out
+
+
+def _write(infos: dict[str, Any], accounts: dict[int, dict[str, float]], n: int) -> None:
+    """The lanes' accounts into the batch, as Gymnasium's ``_add_info`` does lane by lane, but an array a term."""
+    if not accounts:
+        return
+    batch = infos["reward_terms"] = dict(infos.get("reward_terms", {}))
+    infos["_reward_terms"] = _marked(infos.get("_reward_terms"), accounts, n)
+    for name in dict.fromkeys(k for terms in accounts.values() for k in terms):
+        there = [i for i, terms in accounts.items() if name in terms]
+        values = np.zeros(n) if name not in batch else batch[name].astype(np.float64)
+        values[there] = [accounts[i][name] for i in there]
+        batch[name], batch["_" + name] = values, _marked(batch.get("_" + name), there, n)
+
+
+def _marked(mask: Any, lanes: Any, n: int) -> Any:
+    out = np.zeros(n, np.bool_) if mask is None else mask.copy()
+    out[list(lanes)] = True
     return out
