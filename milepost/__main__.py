@@ -102,6 +102,22 @@ def _parser() -> argparse.ArgumentParser:
     c.add_argument("--out", type=Path, help="folder of the results (default: runs/NAME)")
     c.add_argument("--quick", action="store_true", help="a trial of the machinery with a tenth of the steps")
     imports(c, "modules beside the suite or installed that its names may import")
+    c = command(
+        "judge-eval", "a judge's sub-goal verdicts against the environments' own truth: accuracy, F1, calibration, cost"
+    )
+    c.add_argument("judge", nargs="+", help="predicate, minilm, smollm2, openai:MODEL@URL or module:Class")
+    several(c, "--judge-set", "KEY=VALUE", "settings of the judge, its mode and cache among them")
+    several(c, "--env", "FAMILY", "quest, textworld, minihack (default: those that are installed)")
+    several(c, "--set", "KEY=VALUE", "settings of the environments")
+    several(
+        c, "--sample", "balanced|natural", "the same number of each kind of transition, or as they come (default: both)"
+    )
+    c.add_argument("--view", default="text", choices=["text", "message", "crop", "screen"], help="what the judge sees")
+    several(c, "--subgoal", "NAME", "ask only about these (default: all of the environment)")
+    c.add_argument("-n", type=_number(1), default=200, help="transitions in a sample")
+    c.add_argument("--seed", type=_number(0), default=0)
+    c.add_argument("--out", type=Path, help="also write the rows to this JSON file")
+    imports(c)
     c = command("setup", "what the optional parts bring, and whether they are there")
     c.add_argument("extra", nargs="*")
     c = command("demo", "the main job: shaping against sparse reward, a table and a picture")
@@ -149,6 +165,16 @@ def _do(a: argparse.Namespace) -> int:
         folder = a.out or Path("runs") / (suite.name + ("-quick" if a.quick else ""))
         results = bench(suite, folder, a.jobs, (beside,) if a.allow_import else ())
         return int(not any(r["status"] == "ok" for r in results))
+    elif a.command == "judge-eval":
+        from .cli.judge import SAMPLES, judge_eval
+        from .cli.names import unknown
+
+        samples = a.sample or list(SAMPLES)
+        for s in samples:
+            if s not in SAMPLES:
+                raise unknown("sample", s, SAMPLES)
+        of_judge, of_env = parse_settings(a.judge_set), parse_settings(a.set)
+        judge_eval(a.judge, of_judge, a.env, of_env, samples, a.view, a.subgoal, a.n, a.seed, a.out)
     elif a.command == "demo":
         from .cli.train import demo
 

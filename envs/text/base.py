@@ -58,7 +58,8 @@ class TextEnv(gym.Env[str, str]):
 
     A subclass sets ``name`` and writes ``_begin(task)``, ``_command(text) -> valid``, ``_look() -> str``,
     ``_facts() -> dict`` (at least ``score``, ``max_score``, ``progress``, ``success``, ``subgoals``,
-    ``admissible_actions``; optionally ``over``), ``_plan() -> list[str]`` and ``_save() / _load(state)``. It may raise
+    ``admissible_actions``; optionally ``over``), ``_plan() -> list[str]`` and ``_save() / _load(state)``; optionally
+    ``_goals() -> sentences``, published as ``info["meta"]["subgoals"]`` for judges. It may raise
     ``InfraError`` anywhere: the step is then truncated with ``info["invalid"] = True`` and counted in ``infra_failures``.
 
     The reward is sparse: 1.0 at the step that succeeds, else 0.0, as the one term ``outcome``.
@@ -118,6 +119,10 @@ class TextEnv(gym.Env[str, str]):
     def _plan(self) -> list[str]:
         raise NotImplementedError
 
+    def _goals(self) -> tuple[str, ...]:
+        """The sub-goals as sentences, in the order of the fact's keys; none where its keys are sentences."""
+        return ()
+
     def _save(self) -> Any:
         raise NotImplementedError
 
@@ -144,7 +149,10 @@ class TextEnv(gym.Env[str, str]):
         self.task, self._steps, self._over = task, 0, False
         self._begin(task)
         self._text = self._look()
-        info = self._info("", True) | {"meta": {"task": f"{self.name}-{task}"}}
+        meta: dict[str, Any] = {"task": f"{self.name}-{task}"}
+        if goals := self._goals():
+            meta["subgoals"] = goals
+        info = self._info("", True) | {"meta": meta}
         if self.expose_reference:
             info["reference"] = tuple(self._plan())
         if self.render_mode == "human":

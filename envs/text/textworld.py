@@ -232,6 +232,10 @@ class TextWorldEnv(TextEnv):
             facts["facts"] = game.logic.texts(now.state)
         return facts | ({"over": True} if now.lost else {})
 
+    def _goals(self) -> tuple[str, ...]:
+        # the landmarks are steps of the plan: as sentences they are the reference
+        return tuple(command for command, _ in self._game.landmarks) if self.expose_reference else ()
+
     def _failed(self, action: str, e: InfraError) -> tuple[str, float, bool, bool, dict[str, Any]]:
         text, reward, terminated, truncated, info = super()._failed(action, e)
         info |= {"won": False, "lost": False} | ({"facts": ()} if self.expose_facts else {})  # the keys stay the same

@@ -20,6 +20,7 @@ from ..baselines.agent import make_agent
 from ..baselines.evaluate import evaluate
 from ..envs.registry import entries
 from ..wrappers.hosts import shape
+from ..wrappers.hosts.env import ShapedEnv
 from ..wrappers.shaper import allow_import, use
 from .names import EXTRAS, UserError, unknown
 
@@ -172,6 +173,7 @@ def run(
         report(point | {f"train/{k}": v for k, v in metrics.items()})
         if learns:
             save(agent)
+    stats = env.stack.stats() if isinstance(env, ShapedEnv) else {}  # what layers counted, such as the calls of a judge
     env.close()
     test.close()
     return spec | {
@@ -181,6 +183,7 @@ def run(
         "steps_taken": done,
         "curve": curve,
         "train": {k: v for k, v in metrics.items() if np.isfinite(v)},
+        "stats": {k: v for k, v in stats.items() if np.isfinite(v)},
     }
 
 

@@ -105,6 +105,9 @@ class QuestEnv(TextEnv):
         self._first = length(self.world, self.state)
         self._names = [f"{i} {g.verb}" for i, g in enumerate(self.world.quest, 1)]
 
+    def _goals(self) -> tuple[str, ...]:
+        return tuple(g.text for g in self.world.quest)
+
     def _command(self, command: str) -> bool:
         valid = command in self._admissible
         self._feedback = act(self.world, self.state, command) if valid else f"You cannot {command or 'do nothing'}."
