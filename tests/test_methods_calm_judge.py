@@ -35,12 +35,14 @@ class Scripted:
         if self.gate is not None:
             assert self.gate.wait(10)
         self.batches.append(list(batch))
-        return [
-            Reply(json.dumps({"subgoals": list(self.proposals)}))
-            if q.kind == "proposal"
-            else Reply(self.script(q) if callable(self.script) else json.dumps(self.script.get(q.message, {g: False for g in q.subgoals})))
-            for q in batch
-        ]  # fmt: skip
+        return [self._one(q) for q in batch]
+
+    def _one(self, q):
+        if q.kind == "proposal":
+            return Reply(json.dumps({"subgoals": list(self.proposals)}))
+        if callable(self.script):
+            return Reply(self.script(q))
+        return Reply(json.dumps(self.script.get(q.message, dict.fromkeys(q.subgoals, False))))
 
     def read(self, raw, query):
         return query.parse(raw)
