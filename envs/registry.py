@@ -10,6 +10,7 @@ from gymnasium.envs.registration import WrapperSpec
 
 _QUEST = "milepost.envs.text.quest.env:QuestEnv"
 _TEXTWORLD = "milepost.envs.text.textworld:TextWorldEnv"
+_MINIHACK = "milepost.envs.text.minihack:MiniHackEnv"
 _LADDER: dict[str, dict[str, Any]] = {
     "easy": {"rooms": 3, "quest_length": 2, "containers": 1, "distractors": 2, "max_steps": 30},
     "medium": {"rooms": 6, "quest_length": 5, "doors": 1, "containers": 2, "distractors": 3, "max_steps": 60},
@@ -39,6 +40,10 @@ class Entry:
 
 def _encode(**kwargs: Any) -> WrapperSpec:
     return WrapperSpec("Encode", "milepost.envs.text.encode:Encode", kwargs)
+
+
+def _glyphs(**kwargs: Any) -> WrapperSpec:
+    return WrapperSpec("Glyphs", "milepost.envs.text.glyphs:Glyphs", kwargs)
 
 
 def _shaped(shaper: str, **settings: Any) -> WrapperSpec:
@@ -84,6 +89,31 @@ def entries() -> list[Entry]:
             f"{real}; numbers in and out",
             wrappers=(many,),
             requires="textworld",
+        ),
+    ]
+    hack = "MiniHack's levels by name"
+    rows += [
+        Entry("milepost/MiniHack-v0", _MINIHACK, f"{hack}, in words", requires="minihack"),
+        Entry(
+            "milepost/MiniHack-encoded-v0",
+            _MINIHACK,
+            f"{hack}: the words as numbers",
+            wrappers=(_encode(max_actions=64),),
+            requires="minihack",
+        ),
+        Entry(
+            "milepost/MiniHack-glyphs-v0",
+            _MINIHACK,
+            f"{hack}: NetHack's glyphs in, an index into a fixed list of words out",
+            wrappers=(_glyphs(),),
+            requires="minihack",
+        ),
+        Entry(
+            "milepost/MiniHack-features-v0",
+            _MINIHACK,
+            f"{hack}: scaled features of the squares around the hero in, for small networks",
+            wrappers=(_glyphs(keys=["features", "action_mask"]),),
+            requires="minihack",
         ),
     ]
     return rows

@@ -33,7 +33,9 @@ def is_encoded(env: gym.Env) -> bool:
 
 
 def action(env: gym.Env, info: dict, command: str):
-    """The command, or its index on the encoded face."""
+    """The command, or its index on a face of numbers."""
+    if env.has_wrapper_attr("index_of"):
+        return env.get_wrapper_attr("index_of")(command)
     return sorted(info["admissible_actions"]).index(command) if is_encoded(env) else command
 
 

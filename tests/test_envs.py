@@ -24,20 +24,19 @@ _spec.loader.exec_module(T)
 
 
 def params(rows):
-    return [pytest.param(e, id=e.id, marks=[pytest.mark.textworld] if e.requires == "textworld" else []) for e in rows]
+    return [pytest.param(e, id=e.id, marks=[getattr(pytest.mark, e.requires)] if e.requires else []) for e in rows]
 
 
 EVERY = params(entries())
 PLAIN = params([e for e in entries() if not e.wrappers])
 FAMILIES = params([next(e for e in entries() if e.entry_point == p) for p in {e.entry_point: 0 for e in entries()}])
-TEXTS = params([e for e in entries() if not any(w.name == "Encode" for w in e.wrappers)])
+TEXTS = params([e for e in entries() if not any(w.name in ("Encode", "Glyphs") for w in e.wrappers)])
 
 
 @pytest.fixture(autouse=True)
 def installed(request):
-    marks = [m.name for m in request.node.iter_markers()]
-    if "textworld" in marks:
-        pytest.importorskip("textworld", reason="the extra textworld is not installed")
+    for extra in {"textworld", "minihack"} & {m.name for m in request.node.iter_markers()}:
+        pytest.importorskip(extra, reason=f"the extra {extra} is not installed")
 
 
 @pytest.mark.core
@@ -157,7 +156,7 @@ def test_the_audit_is_what_was_recorded(entry):
     assert recorded["oracle"] == 1.0 and recorded["random"] < recorded["oracle"] / 2
     if not any(w.name == "ShapedEnv" for w in entry.wrappers):
         assert recorded["oracle_return"] == 1.0
-    if not entry.wrappers and entry.requires != "textworld":  # others take minutes: recorded by the script only
+    if not entry.wrappers and not entry.requires:  # others take minutes: recorded by the script only
         assert T.audit(entry) == recorded
 
 
