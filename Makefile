@@ -4,6 +4,8 @@ VENV ?= .venv
 # the version we test; an installation never replaces a torch that is there
 TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
+# of the second environment, which has MiniHack
+OLDEST_ARGS ?=
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_NUM_THREADS ?= 1
@@ -25,26 +27,27 @@ $(BIN)/python:
 $(VENV)/.ready: pyproject.toml | $(BIN)/python
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -q '$(TORCH)'
 	$(BIN)/pip install -q -e '.[dev]'
+	$(BIN)/milepost setup judges
 	$(BIN)/pip install -q -e '.[textworld]' || echo "TextWorld could not be installed (jericho needs gcc and make): its demo half and tests are left out"
 	@touch $@
 
 demo: $(VENV)/.ready
 	$(BIN)/milepost demo
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready $(VENV)-oldest/.ready
 	$(BIN)/python -m pytest -n 2 -m "not full" $(PYTEST_ARGS)
+	$(VENV)-oldest/bin/python -m pytest -n 2 -m "(core or minihack) and not full" $(OLDEST_ARGS)
 
 test-full: $(VENV)/.ready test-oldest
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-# the oldest gymnasium that we support (nle pins it), with little but the core's own dependencies
+# the oldest gymnasium that we support (nle pins it), with MiniHack and little else but the core's own dependencies
 test-oldest: $(VENV)-oldest/.ready
-	$(VENV)-oldest/bin/python -m pytest -m core $(PYTEST_ARGS)
+	$(VENV)-oldest/bin/python -m pytest -n 2 -m "core or minihack" $(OLDEST_ARGS)
 
 $(VENV)-oldest/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/pip install -q 'gymnasium==1.2.0' numpy pillow pytest pytest-xdist pytest-timeout hypothesis
-	$(VENV)-oldest/bin/pip install -q --no-deps -e .
+	$(VENV)-oldest/bin/pip install -q -e '.[minihack]' 'gymnasium==1.2.0' pytest pytest-xdist pytest-timeout hypothesis
 	@touch $@
 
 check: $(VENV)/.ready

@@ -60,7 +60,7 @@ def agent(url, **settings):
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     slept = []
-    monkeypatch.setattr("milepost.baselines.llm_agent.time.sleep", slept.append)
+    monkeypatch.setattr("milepost.wrappers.scorers.http.time.sleep", slept.append)
     return slept
 
 

@@ -102,6 +102,7 @@ class TextEnv(gym.Env[str, str]):
         self._steps = 0
         self._over = True
         self._text = ""
+        self._feedback = ""  # what the world said to the last command
 
     # -- what a subclass writes ------------------------------------------------------------------
     def _begin(self, task: int) -> None:
@@ -209,13 +210,14 @@ class TextEnv(gym.Env[str, str]):
         self._over = True
         info: dict[str, Any] = {"invalid": True, "infra_error": str(e), "success": False, "valid_action": False}
         info |= {"reward_terms": {"outcome": 0.0}, "admissible_actions": (), "subgoals": {}, "messages": ()}
-        info |= {"score": 0.0, "max_score": 1.0, "progress": 0.0}
+        info |= {"score": 0.0, "max_score": 1.0, "progress": 0.0, "message": ""}
         return self._text, 0.0, False, True, info
 
     def _info(self, action: str, valid: bool) -> dict[str, Any]:
         info = self._facts()
         turn = [{"role": "assistant", "content": action}] if action else []
         info["messages"] = (*turn, {"role": "user", "content": self._text})
+        info.setdefault("message", self._feedback)
         info["valid_action"] = valid
         return info
 

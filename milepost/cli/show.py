@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
+import subprocess
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -14,7 +16,7 @@ from ..baselines.agent import AGENTS
 from ..baselines.llm_agent import FORM
 from ..envs.registry import entries
 from ..wrappers.shaper import catalog, use
-from .names import EXTRAS, installed, unknown
+from .names import EXTRAS, SETS, UserError, installed, unknown
 from .run import make_env
 
 FORMS = {  # agents that are no name of ours
@@ -97,20 +99,35 @@ def _default(f: dataclasses.Field[Any]) -> str:
 
 
 def setup(names: list[str]) -> int:
-    """What the extras bring and whether they are there.
+    """What the extras and sets bring and whether they are there; a set that is named is installed, with pip.
 
     Raises:
-        UserError: an unknown extra.
+        UserError: no extra or set is called that, or pip could not install it.
     """
     for name in names:
-        if name not in EXTRAS:
-            raise unknown("extra", name, EXTRAS)
-    missing = []
-    for name in names or EXTRAS:
-        packages, what = EXTRAS[name]
+        if name not in EXTRAS and name not in SETS:
+            raise unknown("extra", name, [*EXTRAS, *SETS])
+    missing: list[str] = []
+    to_set_up: list[str] = []
+    for name in names or [*EXTRAS, *SETS]:
+        if name in SETS and names:
+            _install(name)
+        packages, what = EXTRAS[name] if name in EXTRAS else (SETS[name][0], SETS[name][2])
         absent = [p for p in packages if find_spec(p) is None]
-        missing += [name] if absent else []
+        if absent:
+            (missing if name in EXTRAS else to_set_up).append(name)
         print(f"{name:12s} {'missing ' + ', '.join(absent) if absent else 'installed':28s} {what}")
     if missing:
         print(f"\npip install 'milepost[{','.join(missing)}]'")
-    return int(bool(missing and names))
+    if to_set_up:
+        print(f"milepost setup {' '.join(to_set_up)}")
+    return int(bool((missing or to_set_up) and names))
+
+
+def _install(name: str) -> None:
+    """The pinned packages of a set, without what they ask for: one names a compiler, another a server."""
+    packages = SETS[name][1]
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *packages])
+    if done.returncode:
+        raise UserError(f"pip could not install {' '.join(packages)}: it ended with {done.returncode}")
+    importlib.invalidate_caches()

@@ -176,7 +176,7 @@ class Prompt:
     def _form(self, query: Query) -> str:
         if isinstance(query, Question):
             return "{" + ", ".join(f"{json.dumps(g, ensure_ascii=False)}: true or false" for g in query.subgoals) + "}"
-        return '{"subgoals": ["...", "..."]}' if isinstance(query, Proposal) else '{"grade": 1 to 5}'
+        return '{"subgoals": [a list of texts]}' if isinstance(query, Proposal) else '{"grade": 1 to 5}'
 
     def _transition(self, q: Question) -> str:
         shown = []
@@ -200,8 +200,9 @@ class Prompt:
         if isinstance(query, Question):
             properties: dict[str, Any] = {g: {"type": "boolean"} for g in query.subgoals}
         elif isinstance(query, Proposal):
-            one = {"type": "string", "minLength": 3, "maxLength": 60}
-            properties = {"subgoals": {"type": "array", "items": one, "minItems": 1, "maxItems": query.limit}}
+            # no length of a text: endpoints with strict schemas refuse that word
+            items = {"type": "string"}
+            properties = {"subgoals": {"type": "array", "items": items, "minItems": 1, "maxItems": query.limit}}
         else:
             properties = {"grade": {"type": "integer", "enum": [1, 2, 3, 4, 5]}}
         return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

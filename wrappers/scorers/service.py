@@ -108,8 +108,6 @@ class Service:
         from . import make
 
         self.model: Scorer = make(self.scorer)
-        if self.mode != "frozen":
-            getattr(self.model, "ready", lambda: None)()
         if self.mode != "frozen":  # a frozen judge needs neither model nor key
             getattr(self.model, "ready", lambda: None)()
         self._student = Student(**self.student) if self.student is not None else None

@@ -50,7 +50,8 @@ class SmolLM2:
     are its greedy list. Nothing is sampled; bf16 on torch's threads, where the last digits depend on how many questions go
     through at once.
 
-    Without examples this model says No to everything, and with them it is a weak judge: see docs/judges for figures.
+    Without examples this model says No to everything. With them it follows plain messages ("You take the key."), and is a weak
+    judge of NetHack's ("g - a key"): measure it with ``milepost judge-eval`` before you pay for what it says.
 
     Raises:
         ValueError: a setting that is not allowed; the package's weights are not those that we know.
