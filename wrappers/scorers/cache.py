@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -15,9 +16,12 @@ from .query import SCHEMA, Proposal, Query, Question, Rating, Reply, Text
 
 WAIT = 30.0  # seconds that a writer waits for other processes
 _KINDS: dict[str, Any] = {"question": Question, "proposal": Proposal, "rating": Rating, "text": Text}
-_TABLE = """CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, scorer TEXT NOT NULL, kind TEXT NOT NULL, query TEXT NOT NULL, raw TEXT NOT NULL,
-    tokens INTEGER NOT NULL, cost REAL NOT NULL, seconds REAL NOT NULL)"""
+_TABLES = (  # identities stand once: that of a model with examples is longer than its answers
+    "CREATE TABLE scorers (id TEXT PRIMARY KEY, identity TEXT NOT NULL)",
+    """CREATE TABLE answers (
+    key TEXT PRIMARY KEY, scorer TEXT NOT NULL REFERENCES scorers, kind TEXT NOT NULL, query TEXT NOT NULL,
+    raw TEXT NOT NULL, tokens INTEGER NOT NULL, cost REAL NOT NULL, seconds REAL NOT NULL)""",
+)
 
 # One lock for all caches of a process, and a fork waits for it: a child then never inherits a lock that is held, nor a
 # transaction that it would roll back in the parent's file when it lets go of the parent's connection.
@@ -97,9 +101,10 @@ class Cache:
             found = db.execute("PRAGMA user_version").fetchone()[0]
             tables = {r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables and not found and not self.frozen:
-                db.execute(_TABLE)
+                for table in _TABLES:
+                    db.execute(table)
                 db.execute(f"PRAGMA user_version = {SCHEMA}")
-            elif found != SCHEMA or "answers" not in tables:
+            elif found != SCHEMA or not tables >= {"answers", "scorers"}:
                 raise ValueError(
                     f"{self.path} is another database or a cache of schema {found}; allowed: schema {SCHEMA}"
                 )
@@ -129,7 +134,8 @@ class Cache:
         """
         if self.frozen:
             raise ValueError(f"{self.path} is frozen: answers are only read")
-        name = json.dumps(scorer, sort_keys=True)
+        identity = json.dumps(scorer, sort_keys=True)
+        name = hashlib.sha256(identity.encode()).hexdigest()[:16]
         values = [
             (k, name, q.kind, json.dumps(list(q)), _storable(r.raw), int(r.tokens), float(r.cost), float(seconds))
             for k, q, r in rows
@@ -137,6 +143,7 @@ class Cache:
         with self._using() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
+                db.execute("INSERT OR IGNORE INTO scorers VALUES (?, ?)", (name, identity))
                 db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
                 db.execute("COMMIT")
             except BaseException:
@@ -148,7 +155,11 @@ class Cache:
     def rows(self, kind: str = "question") -> Iterator[Row]:
         """All answers to queries of one kind, by key."""
         with self._using() as db:
-            found = db.execute("SELECT * FROM answers WHERE kind = ? ORDER BY key", (kind,)).fetchall()
+            found = db.execute(
+                "SELECT key, identity, kind, query, raw, tokens, cost, seconds "
+                "FROM answers JOIN scorers ON scorer = id WHERE kind = ? ORDER BY key",
+                (kind,),
+            ).fetchall()
         for k, scorer, kind, query, raw, tokens, cost, seconds in found:
             fields = json.loads(query)
             if kind == "question":

@@ -41,6 +41,16 @@ class Split:
         """Those of all."""
         return {"scorer": "split"} | {k: s.identity for k, s in self._scorers.items()}
 
+    def ready(self) -> None:
+        """Asks each of them that can say so.
+
+        Raises:
+            ModuleNotFoundError: a model's package is missing.
+        """
+        for s in self._scorers.values():
+            if hasattr(s, "ready"):
+                s.ready()
+
     def reply(self, batch: Sequence[Query]) -> list[Reply | None]:
         """A batch for each scorer, answers in the order of the queries."""
         out: list[Reply | None] = [None] * len(batch)
