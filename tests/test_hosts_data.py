@@ -102,6 +102,13 @@ def final(infos, paid):
     return np.array(infos[-1].get("credit", paid))
 
 
+def cell(obs, info):
+    """What a judge sees."""
+    return str(int(obs))
+
+
+HALF = {"scorer": "predicate", "patterns": {"half": "^2$", "end": "^4$"}}  # a judge without a model, asked like any other
+
 # -- the same stacks on every host --------------------------------------------------------------------
 DOZEN = [
     [],
@@ -110,6 +117,7 @@ DOZEN = [
     [CountBonus(0.1), Scale(2.0)],
     [ScoreDelta(), HopProgress(success_bonus=0.5), Clip(-1, 1)],
     [SubgoalOptions(beta=0.2), EpisodicCountDiscount(of="format", exponent=1.0)],
+    [SubgoalOptions(beta=0.2, judge=HALF, subgoals=("half", "end"), view=cell, task="walk"), Uniform()],
     [Focus("format", Scale(3.0)), Gate(ScoreDelta(), "progress", 0.5), Normalize()],
     [Uniform()],
     [PotentialShaping(key="progress"), GatedRewardAccumulation(high=("outcome",))],
@@ -261,7 +269,7 @@ def test_the_same_episode_is_paid_the_same_on_every_host(layers, host):
 
 def test_the_dozen_tells_the_identity_from_what_it_tests():
     paid = [np.round(np.concatenate([on_env(x, a) for a in ACTIONS.values()]), 9) for x in DOZEN]
-    assert len({tuple(p) for p in paid}) == len(DOZEN) == 12
+    assert len({tuple(p) for p in paid}) == len(DOZEN) == 13
 
 
 # -- recorded data -----------------------------------------------------------------------------------
