@@ -2,7 +2,8 @@
 
 ``NAME.json`` (every run with its spec, versions and curve), ``NAME.png`` (all environments), with ``--baseline`` also one
 picture a class of environments, which its page shows as the baseline curve. The table goes into docs/evidence.md, between
-the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; what judges cost, if any were asked, between ``<!-- NAME costs -->`` and its
+end. ``--judges FILE`` publishes the rows of judge_quality.py, between ``<!-- judges -->`` and its end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,56 @@ from milepost.cli.report import picture, table
 from milepost.envs.registry import entries
 
 DOCS = Path(__file__).parent.parent / "docs"
+
+
+def put(page: Path, name: str, rows: str) -> None:
+    """A table between its marks."""
+    text, count = re.subn(
+        f"(?s)(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: f"{m[1]}\n{rows}\n\n{m[2]}", page.read_text()
+    )
+    if not count:
+        raise SystemExit(f"{page} has no <!-- {name} --> for the table")
+    page.write_text(text)
+
+
+def costs(results: list[dict[str, Any]]) -> str:
+    """What judges were asked, a row an arm; sums over its runs, which share a cache. Empty if none was."""
+    mark = "/judge/"
+    arms: dict[tuple[str, str], Counter[str]] = {}
+    for r in results:
+        counts = Counter({k.partition(mark)[2]: v for k, v in r.get("stats", {}).items() if mark in k})
+        if counts:
+            arm = arms.setdefault((r["env"]["name"], r["stack"]["name"]), Counter())
+            arm.update(counts)
+            arm["run"] += r["seconds"]
+    lines = [
+        "| environment | stack | asked | calls | hit rate | no answer | ms a call | seconds of judging | of all |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for (env, stack), n in arms.items():
+        silent = n["silent"] + n["unreadable"] + n["failed"] + n["timeouts"] + n["over_budget"]
+        each = 1e3 * n["seconds"] / n["calls"] if n["calls"] else 0.0
+        lines.append(
+            f"| {env} | {stack} | {n['asked']:,.0f} | {n['calls']:,.0f} | {n['hits'] / n['asked']:.4f} | {silent:,.0f} "
+            f"| {each:.1f} | {n['seconds']:,.1f} | {n['seconds'] / n['run']:.1%} |"
+        )
+    return "\n".join(lines) if arms else ""
+
+
+def quality(rows: list[dict[str, Any]]) -> str:
+    """Judges on balanced and natural samples, a row a judge and condition."""
+    lines = [
+        "| transitions | view | judge | F1, balanced | precision | recall | accuracy | AUC | ECE | F1, natural |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    natural = {(r["env"], r["view"], r["judge"]): r for r in rows if r["sample"] == "natural"}
+    for r in rows:
+        if r["sample"] == "balanced":
+            cells = [r[k] for k in ("f1", "precision", "recall", "accuracy", "auc", "calibration_error")]
+            cells.append(natural[r["env"], r["view"], r["judge"]]["f1"])
+            shown = " | ".join("-" if x != x else f"{x:.3f}" for x in cells)
+            lines.append(f"| {r['env']} | {r['view']} | {r['judge']} | {shown} |")
+    return "\n".join(lines)
 
 
 def publish(folder: Path, target: float, baseline: bool, docs: Path = DOCS) -> list[Path]:
@@ -28,14 +80,9 @@ def publish(folder: Path, target: float, baseline: bool, docs: Path = DOCS) -> l
     written = [out / f"{name}.json", out / f"{name}.png", docs / "evidence.md"]
     written[0].write_text(json.dumps(data, separators=(",", ":")) + "\n")
     shutil.copy(folder / "curves.png", written[1])
-    text, count = re.subn(
-        f"(?s)(<!-- {name} -->\n).*?(<!-- /{name} -->)",
-        lambda m: f"{m[1]}\n{table(data['results'], target)}\n\n{m[2]}",
-        written[2].read_text(),
-    )
-    if not count:
-        raise SystemExit(f"{written[2]} has no <!-- {name} --> for the table")
-    written[2].write_text(text)
+    put(written[2], name, table(data["results"], target))
+    if rows := costs(data["results"]):
+        put(written[2], f"{name} costs", rows)
     if not baseline:
         return written
     classes = {e.id: e.entry_point.split(":")[1] for e in entries()}
@@ -50,8 +97,14 @@ def publish(folder: Path, target: float, baseline: bool, docs: Path = DOCS) -> l
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of the results, such as runs/shaping_helps")
+    parser.add_argument("folder", type=Path, nargs="?", help="of the results, such as runs/shaping_helps")
+    parser.add_argument("--judges", type=Path, help="rows of judge_quality.py")
     parser.add_argument("--target", type=float, default=0.8, help="the line in the pictures")
     parser.add_argument("--baseline", action="store_true", help="also the curves of the environments' pages")
     args = parser.parse_args()
-    print("\n".join(map(str, publish(args.folder, args.target, args.baseline))))
+    if args.judges:
+        found = json.loads(args.judges.read_text())
+        (DOCS / "results" / "judges.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
+        put(DOCS / "evidence.md", "judges", quality(found["rows"]))
+    if args.folder:
+        print("\n".join(map(str, publish(args.folder, args.target, args.baseline))))

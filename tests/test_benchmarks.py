@@ -64,3 +64,40 @@ def test_the_loss_on_cuda_is_the_loss_on_the_cpu():
         pytest.skip("no cuda device")
     bench = module("gpu_rates")
     assert bench.loss_gap("cuda", {})[0] <= bench.TOLERANCE
+
+
+def test_the_judge_suite_is_well_formed_and_its_arms_differ_only_in_who_judges():
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    if importlib.util.find_spec("minihack") is None:
+        pytest.skip("the extra minihack is not installed")
+    from milepost.cli.suite import load_suite
+
+    suite = load_suite(BENCHMARKS / "calm_minihack.toml", ())
+    assert {r["env"]["name"] for r in suite.runs} == {"KeyRoom-S5", "KeyRoom-S15"}
+    assert len(suite.runs) == 2 * 5 * 5
+
+
+def test_the_warm_judge_benchmark_runs(tmp_path):
+    out = tmp_path / "rows.json"
+    command = [sys.executable, BENCHMARKS / "judge_overhead.py", "--env", "quest", "--rounds", "1", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "hit rate 1.0000" in done.stdout and out.exists()
+
+
+def test_what_judges_cost_is_summed_over_the_runs_of_an_arm():
+    publish = module("publish")
+    run = {"env": {"name": "E"}, "stack": {"name": "S"}, "seconds": 10.0}
+    counts = {"asked": 100, "hits": 90, "calls": 10, "silent": 1, "seconds": 0.5}
+    judged = run | {"stats": {f"subgoal_options/judge/{k}": v for k, v in counts.items()}}
+    table = publish.costs([judged, judged, run | {"stats": {}}])
+    assert table.splitlines()[-1] == "| E | S | 200 | 20 | 0.9000 | 2 | 50.0 | 1.0 | 5.0% |"
+    assert publish.costs([run | {"stats": {}}]) == ""
+
+
+def test_the_quality_table_has_a_row_a_balanced_sample():
+    publish = module("publish")
+    row = {"env": "minihack", "view": "crop", "judge": "J", "f1": 0.5, "precision": float("nan"), "recall": 1.0}
+    row |= {"accuracy": 0.25, "auc": 0.75, "calibration_error": 0.125}
+    table = publish.quality([row | {"sample": "balanced"}, row | {"sample": "natural", "f1": 0.1}])
+    assert table.splitlines()[-1] == "| minihack | crop | J | 0.500 | - | 1.000 | 0.250 | 0.750 | 0.125 | 0.100 |"

@@ -119,9 +119,11 @@ def _answer(question: str, key: int, letter: str, where: str) -> int:
         return ord(w.DIRECTIONS[where][2]) if where else ESC
     if "nlock it?" in question or "pray?" in question or "ontinue" in question or "hand?" in question:
         return ord("y")
+    if "Improvise?" in question:  # "n" asks for a tune, and only an improvised horn asks for a direction
+        return ord("y")
     if "ring-finger" in question:
         return ord("r")
-    if "Improvise?" in question or "Lock it?" in question:
+    if "Lock it?" in question:
         return ord("n")
     if (" here; eat " in question and key == EAT) or ("rink from" in question and key == QUAFF):
         return ord("y" if letter == "here" else "n")
