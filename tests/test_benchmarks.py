@@ -66,15 +66,16 @@ def test_the_loss_on_cuda_is_the_loss_on_the_cpu():
     assert bench.loss_gap("cuda", {})[0] <= bench.TOLERANCE
 
 
-def test_the_judge_suite_is_well_formed_and_its_arms_differ_only_in_who_judges():
-    pytest.importorskip("torch", reason="the extra torch is not installed")
-    if importlib.util.find_spec("minihack") is None:
-        pytest.skip("the extra minihack is not installed")
-    from milepost.cli.suite import load_suite
+def test_the_arms_of_the_judge_suite_differ_only_in_who_judges():
+    tomllib = pytest.importorskip("tomllib")  # the suite's own environment is in no installation that has torch here
+    from milepost.cli.names import parse_shape
 
-    suite = load_suite(BENCHMARKS / "calm_minihack.toml", ())
-    assert {r["env"]["name"] for r in suite.runs} == {"KeyRoom-S5", "KeyRoom-S15"}
-    assert len(suite.runs) == 2 * 5 * 5
+    suite = tomllib.loads((BENCHMARKS / "calm_minihack.toml").read_text())
+    layers = {s["name"]: parse_shape(s["shape"]) for s in suite["stack"]}
+    judged = [x for (x,) in (v for v in layers.values() if v) if "judge" in x]
+    assert [x.pop("judge")["scorer"] for x in judged] == ["minilm", "smollm2"]
+    assert judged[0] == judged[1]
+    assert layers["sub-goals, truth"][0]["beta"] == judged[0]["beta"]
 
 
 def test_the_warm_judge_benchmark_runs(tmp_path):

@@ -107,7 +107,10 @@ def cell(obs, info):
     return str(int(obs))
 
 
-HALF = {"scorer": "predicate", "patterns": {"half": "^2$", "end": "^4$"}}  # a judge without a model, asked like any other
+HALF = {
+    "scorer": "predicate",
+    "patterns": {"half": "^2$", "end": "^4$"},
+}  # a judge without a model, asked like any other
 
 # -- the same stacks on every host --------------------------------------------------------------------
 DOZEN = [
