@@ -136,7 +136,7 @@ def test_a_minari_set_carries_spec_spaces_and_the_facts_that_layers_read(place, 
     out, err = call(capsys, "collect", env_id, "--episodes", "3", "--seed", "5", "--out", "minari")
     name = f"milepost/quest-easy{face}-v0/oracle-v0"
     assert out.endswith(f": minari {name}\n")
-    assert err == "infos that a Minari data set cannot hold are left out: admissible_actions, messages, meta\n"
+    assert err == "infos that a Minari data set cannot hold are left out: admissible_actions, message, messages, meta\n"
     data = minari.load_dataset(name)
     assert data.total_episodes == 3 and data.env_spec.id == env_id
     again = data.recover_environment()

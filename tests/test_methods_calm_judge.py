@@ -272,7 +272,8 @@ def test_the_truth_as_a_judge_pays_what_the_fact_pays():
 
 @pytest.mark.parametrize(("view", "key"), [("message", "message"), ("crop", "crop"), ("screen", "screen")])
 def test_a_view_that_is_not_published_is_a_missing_fact(view, key):
-    env = shape(gym.make("milepost/Quest-easy-v0"), [SubgoalOptions(judge=Service(Scripted({})), view=view)])
+    layer = SubgoalOptions(judge=Service(Scripted({})), view=view, subgoals=(KEY,), task="cross the lake")
+    env = shape(gym.make("FrozenLake-v1"), [layer])
     with pytest.raises(MissingFact, match=key):
         env.reset(seed=0)
 

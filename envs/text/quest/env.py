@@ -40,7 +40,8 @@ class QuestEnv(TextEnv):
     ``score`` (sub-goals that hold) and ``max_score``; ``progress`` in [0, 1]: 1 minus the length of the oracle's plan from
     this state over its length from the first state, a function of the state; ``subgoals`` (``"1 take": bool`` ...),
     ``success``, ``valid_action``, ``admissible_actions`` (sorted), ``message`` (what the world said to the command),
-    ``messages``; in the reset info ``meta`` with the task and the sub-goals as sentences, and, with ``expose_reference``, ``reference``: the oracle's plan.
+    ``messages``; in the reset info ``meta`` with the task and the sub-goals as sentences, and, with ``expose_reference``,
+    ``reference``: the oracle's plan.
 
     ## Arguments
     ``rooms`` 2-16, ``quest_length`` (number of sub-goals), ``doors`` (locked, each with a key), ``containers`` (closed),
