@@ -69,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
             c.add_argument("--agent", default=agent, help="see `milepost list --kind agent`")
             several(c, "--agent-set", "KEY=VALUE", "settings of the agent")
 
-    c = command("list", "environments, shapers and agents, a line each")
-    c.add_argument("--kind", choices=["env", "shaper", "agent"])
-    c = command("info", "all about one environment, shaper or agent")
+    c = command("list", "environments, shapers, agents and scorers, a line each")
+    c.add_argument("--kind", choices=["env", "shaper", "agent", "scorer"])
+    c = command("info", "all about one environment, shaper, agent or scorer")
     c.add_argument("name")
     common(command("play", "play in the terminal; every step shows its reward terms"))
     c = command("train", "train an agent, with a curve on held-out worlds")

@@ -42,8 +42,8 @@ def played(capsys, monkeypatch, text, *argv):
 @smoke
 def test_list_has_a_line_for_everything_and_kind_picks(capsys):
     everything = run(capsys, "list")[1].splitlines()
-    parts = {kind: run(capsys, "list", "--kind", kind)[1].splitlines() for kind in ("env", "shaper", "agent")}
-    assert everything == parts["env"] + parts["shaper"] + parts["agent"]
+    parts = {kind: run(capsys, "list", "--kind", kind)[1].splitlines() for kind in ("env", "shaper", "agent", "scorer")}
+    assert everything == [line for part in parts.values() for line in part]
     assert [line.split()[1] for line in parts["env"]] == [e.id for e in entries()]
     assert [line.split()[1] for line in parts["shaper"]] == sorted(catalog())
     names = [line.split()[1] for line in parts["agent"]]

@@ -113,3 +113,15 @@ def test_the_command_prints_a_row_a_sample_and_writes_them(tmp_path, capsys):
 def test_what_is_not_understood_is_named(args, words, capsys):
     assert main(["judge-eval", *args, "-n", "2"]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_scorers_are_listed_and_explained(capsys):
+    from milepost.wrappers.scorers import SCORERS
+
+    assert main(["list", "--kind", "scorer"]) == 0
+    listed = capsys.readouterr().out
+    for name in SCORERS:
+        assert f"scorer  {name} " in listed
+        assert main(["info", name]) == 0
+        said = capsys.readouterr().out
+        assert "Settings:" in said and "max_calls" in said

@@ -15,6 +15,7 @@ import gymnasium as gym
 from ..baselines.agent import AGENTS
 from ..baselines.llm_agent import FORM
 from ..envs.registry import entries
+from ..wrappers.scorers import SCORERS, Service
 from ..wrappers.shaper import catalog, use
 from .names import EXTRAS, SETS, UserError, installed, unknown
 from .run import make_env
@@ -34,7 +35,7 @@ def summary(cls: type) -> str:
 
 
 def list_all(kind: str | None) -> None:
-    """Ids, shapers, agents, a line each."""
+    """Ids, shapers, agents, scorers, a line each."""
     if kind in (None, "env"):
         for e in entries():
             print(f"env     {e.id:38s} {e.summary}")
@@ -46,10 +47,13 @@ def list_all(kind: str | None) -> None:
             print(f"agent   {name:38s} {what}")
         for form, what in FORMS.items():
             print(f"agent   {form:38s} {what}")
+    if kind in (None, "scorer"):
+        for name, (_, what) in SCORERS.items():
+            print(f"scorer  {name:38s} {what}")
 
 
 def info(name: str) -> None:
-    """All there is to know about an id, a shaper or an agent.
+    """All there is to know about an id, a shaper, an agent or a scorer.
 
     Raises:
         UserError: nothing is called that.
@@ -83,13 +87,23 @@ def info(name: str) -> None:
             print("\nSettings:")
             for f in dataclasses.fields(Settings):
                 print(f"  {f.name}: {f.type} = {_default(f)}")
+    elif name in SCORERS:
+        cls = use(SCORERS[name][0])
+        print(f"{name}: {SCORERS[name][1]}\n\n{inspect.getdoc(cls)}\n\nSettings:")
+        for f in dataclasses.fields(cls):
+            print(f"  {f.name}: {f.type} = {_default(f)}")
+        print("\nSettings of the service around it (cache, mode, budget ...):")
+        for f in dataclasses.fields(Service):
+            if f.init and f.name != "scorer":
+                print(f"  {f.name}: {f.type} = {_default(f)}")
     elif name in gym.registry:  # Gymnasium's own, or somebody else's
         env = make_env(name, {})
         print(f"{name}: not one of ours\n\n{inspect.getdoc(type(env.unwrapped)) or ''}\n")
         print(f"Observations: {env.observation_space}\nActions: {env.action_space}\nMade by: {env.spec}")
         env.close()
     else:
-        raise unknown("environment, shaper or agent", name, [*ids, *shapers, *AGENTS, *gym.registry])
+        known = [*ids, *shapers, *AGENTS, *SCORERS, *gym.registry]
+        raise unknown("environment, shaper, agent or scorer", name, known)
 
 
 def _default(f: dataclasses.Field[Any]) -> str:
