@@ -270,3 +270,15 @@ def test_setup_says_when_pip_fails_and_what_to_call(capsys, monkeypatch):
     monkeypatch.setitem(SETS, "judges", (["no_such_module"], ["x"], "models"))
     assert main(["setup"]) == 0 and "milepost setup judges" in capsys.readouterr().out
     assert main(["setup", "juges"]) != 0 and "did you mean 'judges'?" in capsys.readouterr().err
+
+
+def test_a_process_that_ends_while_a_model_answers_ends_well():
+    code = (
+        "from milepost.wrappers.scorers import Question, serve\n"
+        "s = serve({'scorer': 'minilm', 'mode': 'async'})\n"
+        "s.ask([Question(('take the key',), '', '', 'look', f'You see {i} keys.', '') for i in range(2_000)])\n"
+        "import time; time.sleep(8)\n"  # by now the model is loaded, and far from done
+        "print(s.stats['calls'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]

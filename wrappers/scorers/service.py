@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import json
@@ -10,6 +11,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
@@ -26,6 +28,7 @@ IDLE = 2.0  # seconds after which the worker ends; the next question starts anot
 LAST = 5.0  # seconds that ``close`` waits for the batch that is under way
 BUSY = 0.02  # seconds that ``async`` waits for a locked file before it leaves the look-up to the worker
 
+_OPEN: weakref.WeakSet[Service] = weakref.WeakSet()  # those that had a worker: closed when the process ends
 Mode = Literal["sync", "async", "frozen"]
 
 
@@ -266,6 +269,7 @@ class Service:
                 self._count(dropped=1)
             self._closed = False
             if self._waiting and (self._worker is None or not self._worker.is_alive()):
+                _OPEN.add(self)
                 self._worker = threading.Thread(target=self._work, name="milepost-judge", daemon=True)
                 self._worker.start()
             self._lock.notify_all()
@@ -389,6 +393,13 @@ class Service:
         if worker is not None:
             worker.join(LAST)
         self._cache.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A thread that is inside torch when the interpreter goes would abort the process."""
+    for service in list(_OPEN):
+        service.close()
 
 
 def _sound(r: Any) -> bool:
