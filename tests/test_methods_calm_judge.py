@@ -1,6 +1,7 @@
 """SubgoalOptions that asks a judge: what is asked, what is paid, and what never is."""
 
 import json
+import re
 import threading
 
 import gymnasium as gym
@@ -186,6 +187,23 @@ def test_a_late_answer_counts_for_the_episode_that_is_still_running(retro):
     assert env.stack.stats().get("subgoal_options/late answers", 0.0) >= retro
 
 
+def test_a_late_answer_does_not_break_the_order():
+    """The door is opened first and judged late; it must not be paid as if it had come after the key."""
+    gate = threading.Event()
+    env = shape(Talk(["open", "a key", "x"]), [layer(Scripted(SCRIPT, gate=gate), mode="async", ordered=True)])
+    env.reset()
+    paid = [env.step("go")[1], env.step("go")[1]]
+    gate.set()
+    assert env.stack.shapers[0]._judged.service.wait(10)
+    paid.append(env.step("go")[1])
+    assert paid == [0.0, 0.0, 0.0] and env.stack.stats()["subgoal_options/no answer"] == 3
+
+
+def test_a_sub_goal_that_is_named_twice_is_paid_once():
+    (out,) = Stack([layer(Scripted(SCRIPT), subgoals=(KEY, KEY, DOOR))]).run([episode(*CARD)])
+    assert out.rewards.tolist() == [0, 0.5, 0, 0, 0.5, 1]
+
+
 def test_a_frozen_judge_repeats_itself_and_says_what_it_misses(tmp_path):
     file = str(tmp_path / "answers.sqlite")
     first = SubgoalOptions(judge=Service(Scripted(SCRIPT), cache=file), subgoals=(KEY, DOOR), view="message")
@@ -329,10 +347,14 @@ def test_a_judge_by_name_survives_the_way_through_a_spec(tmp_path):
             "did you mean 'pick up the key'",
         ),
         ({"judge": 7}, "a scorer is a name"),
+        ({"judge": "predicate", "subgoals": ()}, "subgoals is (); allowed: one name or more, none empty"),
+        ({"judge": "predicate", "subgoals": (" ",)}, "one name or more, none empty"),
+        ({"subgoals": "discover"}, "'subgoals' is a setting for a judge, and none is given"),
+        ({"view": "tty"}, "'view' is a setting for a judge, and none is given"),
     ],
 )
 def test_settings_of_a_judge_are_refused_by_name(settings, words):
-    with pytest.raises(ValueError, match=words.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(words)):
         shape(gym.make("milepost/Quest-easy-v0"), [SubgoalOptions(**settings)]).reset(seed=0)
 
 

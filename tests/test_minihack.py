@@ -133,6 +133,53 @@ def test_a_pile_is_picked_up_whole_and_things_are_used_by_name(make):
     assert info["valid_action"] and "What do you want" not in obs
 
 
+def test_a_horn_is_blown_in_a_direction(make):
+    env = make("Quest-Easy")
+    _, info = env.reset(options={"task": 0})
+    *_, info = env.step(
+        next(c for c in info["admissible_actions"] if c.startswith("apply") and c.endswith("horn east"))
+    )
+    assert info["valid_action"] and "The lava cools and solidifies." in info["message"]
+
+
+@pytest.mark.parametrize(("level", "steps"), [("KeyRoom-S5", 60), ("River", 60), ("Room-Ultimate-15x15", 1000)])
+def test_the_ground_and_what_lies_on_it_are_as_nethack_says(make, level, steps):
+    """In River boulders are pushed over the hero's squares, in Room-Ultimate daggers are thrown and traps teleport."""
+    env, rng, grounds, lay = make(level), np.random.default_rng(0), set(), 0
+    obs, info = env.reset(seed=1)
+    for _ in range(steps):
+        game = env.unwrapped.game
+        game.raw.nethack.step(ord(":"))
+        said = minihack_game.w.text(game.said) + (game.screen() if game._state[3] else "")
+        while game._state[3]:
+            game.raw.nethack.step(27)
+        lies = "see here" in said or "Things that are here" in said
+        assert ("pick up" in info["admissible_actions"]) == lies or ord(",") not in game.keys, said
+        if found := re.search(r"There is (a staircase up|a [a-z ]*trap|a web) here", said):
+            grounds.add(found[1])
+            assert f", on {found[1]}. " in obs
+        lay += lies
+        commands = [c for c in info["admissible_actions"] if c != "pick up"]
+        obs, _, terminated, truncated, info = env.step(str(rng.choice(commands)))
+        if terminated or truncated:
+            obs, info = env.reset()
+    assert grounds and (lay or level != "Room-Ultimate-15x15")
+
+
+@pytest.mark.parametrize(("level", "other"), [("Eat-Distr", "a fortune cookie"), ("Wear-Distr", "a leather armor")])
+def test_another_thing_of_the_class_is_not_the_thing(make, level, other):
+    from milepost.envs.text.minihack_goals import subgoals
+
+    env = make(level)
+    env.reset(seed=0)
+    (name, truth), *_ = subgoals(level).items()
+    game, thing = env.unwrapped.game, name.split()[-1]
+    start = game.inventory
+    for more, reached in ((other, False), (f"an uncursed {thing}", True), (f"2 {thing}s", True)):
+        game.inventory = (*start, ("z", more, 0))
+        assert truth(game) == reached
+
+
 def test_eating_is_the_end_of_its_level(make):
     env = make("Eat-Fixed")
     _, info = env.reset(seed=0)
@@ -176,11 +223,13 @@ def test_death_ends_the_episode_without_success(make):
         _, info = env.reset(options={"task": task})
         over = False
         while not over:
-            _, reward, terminated, truncated, info = env.step(str(rng.choice(info["admissible_actions"])))
+            obs, reward, terminated, truncated, info = env.step(str(rng.choice(info["admissible_actions"])))
             over = terminated or truncated
         if terminated and not info["success"]:
             dead += 1
             assert reward == 0.0 and info["admissible_actions"] == () and "die" in info["message"]
+            assert obs == f"Task: Reach the staircase down.\nYour game is over.\n> {info['message']}"
+            assert info["crop"] == info["screen"] == ""  # NetHack shows what others have died of in this process
     assert dead
 
 

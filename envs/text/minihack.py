@@ -53,7 +53,8 @@ class MiniHackEnv(TextEnv):
     success) and so on. ``score`` and ``max_score`` count them; ``progress`` is their share, which makes it a function of
     the state together with what has been reached, and never falls. ``success``, ``valid_action``, ``admissible_actions``
     (sorted), ``messages``. As other observations of the same moment: ``message`` (NetHack's own words about the last
-    command), ``crop`` (9 lines of the 9 x 9 characters around the hero), ``screen`` (the terminal, 24 lines). In the reset
+    command), ``crop`` (9 lines of the 9 x 9 characters around the hero), ``screen`` (the terminal, 24 lines); the last two are
+    empty when the hero is dead or gone, and the observation then is the task, ``Your game is over.`` and why. In the reset
     info ``meta`` with the task and, with ``expose_reference``, ``reference``: the commands of the oracle.
 
     The oracle knows what the hero has seen. It is declared for levels whose stairs can be walked to: ``Room``,
@@ -160,9 +161,9 @@ class MiniHackEnv(TextEnv):
             "success": game.won,
             "admissible_actions": tuple(sorted(self._can)),
             "message": " ".join(game.messages),
-            "crop": game.crop(),
-            "screen": game.screen(),
-        } | ({"over": True} if game.over and not game.won else {})
+            "crop": "" if game.lost else game.crop(),
+            "screen": "" if game.lost else game.screen(),  # it would show the best games of this process
+        } | ({"over": True} if game.lost else {})
 
     def _failed(self, action: str, e: InfraError) -> tuple[str, float, bool, bool, dict[str, Any]]:
         text, reward, terminated, truncated, info = super()._failed(action, e)
@@ -171,8 +172,11 @@ class MiniHackEnv(TextEnv):
 
     def _look(self) -> str:
         game = self.game
+        said = self._refused or " ".join(game.messages)
+        if game.lost:  # NetHack has cleared map and status
+            return "\n".join([self._task, "Your game is over.", *([f"> {said}"] if said else [])])[:_LENGTH]
         y, x = game.here
-        ground = w.UNDERFOOT.get(int(game.terrain[y, x]), "the floor of a room")
+        ground = w.UNDERFOOT.get(int(game.terrain[y, x])) or game.ground or "the floor of a room"
         lines = [
             self._task,
             f"Position: row {y}, column {x}, on {ground}. {w.condition(game.blstats)}",
@@ -180,7 +184,7 @@ class MiniHackEnv(TextEnv):
             w.seen(game.things()),
             w.carried(game.inventory),
         ]
-        if said := self._refused or " ".join(game.messages):
+        if said:
             lines.append(f"> {said}")
         return "\n".join(lines)[:_LENGTH]
 

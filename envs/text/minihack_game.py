@@ -25,10 +25,12 @@ from ..errors import InfraError, one_of
 from . import minihack_words as w
 
 ROWS, COLUMNS = 21, 79  # of the map
-ESC, SPACE, RETURN, PICK_UP = 27, 32, 13, ord(",")
+ESC, SPACE, RETURN, PICK_UP, LOOK = 27, 32, 13, ord(","), ord(":")
 Cell = tuple[int, int]  # row, column
 Item = tuple[str, str, int]  # letter, description, class of objects
 _TAKEN = re.compile(r"(?:^| )[a-zA-Z$] - ")  # f - a key.
+_GROUND = re.compile(r"There is ((?:an? )?[\w ]+?)(?: named [^.]*)? here\.")  # a staircase up, molten lava
+_LYING = re.compile(r"You see here|Things that are here|objects? here\.(?<!no objects here\.)")
 
 
 def need_minihack() -> None:
@@ -138,7 +140,8 @@ class Game:
         self._offset = nethack().GLYPH_CMAP_OFF
         buffers = raw.nethack._obs_buffers  # NetHack writes into the same arrays at every key
         self.glyphs, self.chars, self.blstats = buffers["glyphs"], buffers["chars"], buffers["blstats"]
-        self.tty, self._descriptions = buffers["tty_chars"], buffers["screen_descriptions"]
+        self.tty, self._cursor = buffers["tty_chars"], buffers["tty_cursor"]
+        self._descriptions = buffers["screen_descriptions"]
         self._state, self.said = buffers["internal"], buffers["message"]
         self._letters, self._strings, self._classes = (buffers[f"inv_{k}"] for k in ("letters", "strs", "oclasses"))
         self._padded = np.full((29, 87), 32, np.uint8)
@@ -171,6 +174,7 @@ class Game:
         self._bag = b""
         self.inventory: tuple[Item, ...] = ()
         self.opened: set[Cell] = set()
+        self.ground = ""  # under the hero, in NetHack's words; empty for a plain floor
         self._floor: tuple[int, int] | None = None
         self._forget()
         self._hear()
@@ -220,6 +224,11 @@ class Game:
         return obs, bool(done)
 
     @property
+    def lost(self) -> bool:
+        """Over without success."""
+        return self.over and not self.won
+
+    @property
     def asking(self) -> bool:
         """NetHack waits for an answer, not for a command."""
         return not self.over and bool(self._state[1] or self._state[2])
@@ -239,7 +248,7 @@ class Game:
     # -- what is known ---------------------------------------------------------------------------
     def see(self) -> None:
         """Brings memory up to date with the screen; called once a command, when NetHack waits for the next."""
-        if self.over and not self.won:
+        if self.lost:
             return  # the screen shows the end of the game
         bl, glyphs = self.blstats, self.glyphs
         self.here: Cell = int(bl[1]), int(bl[0])
@@ -269,6 +278,14 @@ class Game:
                 for letter, line, kind in zip(self._letters, self._strings, self._classes)
                 if letter
             )
+        if int(bl[25]) & w.BLIND:  # to look would be to feel, which takes time
+            self._believe()
+        else:
+            self._look_down()
+
+    def _believe(self) -> None:
+        """What lies here, by what NetHack has said."""
+        self.ground = ""
         for said in self.messages:
             if self.taking and _TAKEN.search(said):
                 self.items[self.here] = 0
@@ -276,6 +293,27 @@ class Game:
                 self.items[self.here] = self.items[self.here] or 1
             elif "nothing here to pick up" in said:
                 self.items[self.here] = 0
+
+    def _look_down(self) -> None:
+        """Asks NetHack what lies under the hero and on what, which takes no time; its screen stays as it was.
+
+        The hero hides the square, and things come there unseen: a dagger that missed, a boulder that was pushed on.
+        """
+        shown = [(b, b.copy()) for b in (self.said, self.tty, self._cursor)]
+        nethack, told = self.raw.nethack, ""
+        nethack.step(LOOK)
+        for _ in range(20):
+            told += f"{w.text(self.said)}\n{self.screen() if self._state[3] else ''}\n"
+            if not any(self._state[1:4]):
+                break
+            nethack.step(SPACE if self._state[3] else ESC)
+        for buffer, before in shown:
+            buffer[...] = before
+        self.ground = found[1] if (found := _GROUND.search(told)) else ""
+        if self.terrain[self.here] < 0:
+            self.terrain[self.here] = next((s for s, name in w.UNDERFOOT.items() if name == self.ground), -1)
+        here = _LYING.search(told) is not None
+        self.items[self.here] = (self.items[self.here] or 1) if here else 0
 
     def name(self, cell: Cell) -> str:
         """NetHack's description of a square; empty for stone and beyond the map."""

@@ -46,14 +46,14 @@ _TASKS = {
     "Freeze": "Make a bolt of cold bounce off a wall.",
     "WoD": "Kill the minotaur with the wand of death.",
 }
-# levels that end with something else than stairs: (word for the thing, its class, the last sub-goal)
-_THINGS: dict[str, tuple[str, int, str]] = {
-    "Eat": ("apple", a.FOOD, "eat the apple"),
-    "Wield": ("dagger", a.WEAPON, "wield the dagger"),
-    "Wear": ("robe", a.ARMOR, "wear the robe"),
-    "PutOn": ("amulet", a.AMULET, "put on the amulet"),
-    "Zap": ("wand", a.WAND, "zap the wand"),
-    "Read": ("scroll", a.SCROLL, "read the scroll"),
+# levels that end with something else than stairs: (word for the thing, the last sub-goal)
+_THINGS: dict[str, tuple[str, str]] = {
+    "Eat": ("apple", "eat the apple"),
+    "Wield": ("dagger", "wield the dagger"),
+    "Wear": ("robe", "wear the robe"),
+    "PutOn": ("amulet", "put on the amulet"),
+    "Zap": ("wand", "zap the wand"),
+    "Read": ("scroll", "read the scroll"),
 }
 _DEEDS = {
     "Boxoban": "push every boulder onto a fountain",
@@ -93,13 +93,15 @@ def _doors(n: int) -> Truth:
     return lambda game: len(game.opened) >= n
 
 
-def _count(kind: int, things: tuple[Item, ...]) -> int:
-    return sum(item[2] == kind for item in things)
+def _count(thing: str, things: tuple[Item, ...]) -> int:
+    """How many are carried; what is picked up may join a stack ("2 apples")."""
+    named = (re.match(rf"(?:(\d+) )?.*\b{thing}s?\b", name) for _, name, _ in things)
+    return sum(int(found[1] or 1) for found in named if found)
 
 
-def _more(kind: int) -> Truth:
-    """More things of a class are carried than at the beginning."""
-    return lambda game: _count(kind, game.inventory) > _count(kind, game.first)
+def _more(thing: str) -> Truth:
+    """More of these are carried than at the beginning."""
+    return lambda game: _count(thing, game.inventory) > _count(thing, game.first)
 
 
 def _across(game: Game) -> bool:
@@ -130,6 +132,6 @@ def subgoals(level: str) -> dict[str, Truth]:
     if kind in ("Corridor", "MazeWalk", "Labyrinth", "HideNSeek"):
         return {"find the stairs": _stairs_seen, _STAIRS: _won}
     if kind in _THINGS:
-        thing, oclass, last = _THINGS[kind]
-        return {f"pick up the {thing}": _more(oclass), last: _won}
+        thing, last = _THINGS[kind]
+        return {f"pick up the {thing}": _more(thing), last: _won}
     return {_DEEDS.get(kind, _STAIRS): _won}

@@ -21,7 +21,7 @@ DIRECTIONS: dict[str, tuple[int, int, str]] = {
 STRAIGHT = ("north", "east", "south", "west")
 
 # map symbols, in the order of NetHack's defsym.h, counted from GLYPH_CMAP_OFF
-STONE, DOORWAY, BARS, TREE, ROOM, DARK, CORRIDOR, LIT_CORRIDOR, STAIRS_DOWN = 0, 12, 17, 18, 19, 20, 21, 22, 24
+STONE, BARS, TREE, ROOM, DARK, CORRIDOR, LIT_CORRIDOR, STAIRS_DOWN = 0, 17, 18, 19, 20, 21, 22, 24
 FIRST_TRAP, LAST_TRAP, SYMBOLS = 42, 64, 87
 WALLS = frozenset(range(1, 12))
 OPEN_DOORS, CLOSED_DOORS = frozenset({13, 14}), frozenset({15, 16})

@@ -17,7 +17,7 @@ from .student import new_lines
 
 KEYROOM = {  # what NetHack says when it happens; ours, from playing
     "pick up the key": r"^[a-zA-Z] - .*\bkey\b",
-    "open the door": r"\b(?:door opens|succeed in (?:picking|unlocking)|you unlock|WHAMM|door crashes open)",
+    "open the door": r"\b(?:door opens|door, it (?:crashes open|shatters))",  # WHAMM is a kick that failed
     "reach the stairs": r"\bstaircase down here\b",
 }
 

@@ -44,6 +44,7 @@ from ..types import Transition
 from .calm_judge import Judged, view_of
 
 Predicate = Callable[[Transition], "bool | None"]
+_OF_JUDGE = {"subgoals": "given", "view": "text", "task": "", "threshold": 0.5, "retro": True}  # with their defaults
 
 
 def table_key(t: Transition) -> str:
@@ -100,7 +101,7 @@ class SubgoalOptions(Shaper):
     threshold: float = 0.5
     """Probability from which a judge's yes is one."""
     retro: bool = True
-    """Late answers of an ``async`` judge count for the running episode."""
+    """Late answers of an ``async`` judge count for the running episode; not with ``ordered``, where late is out of order."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,6 +127,12 @@ class SubgoalOptions(Shaper):
             raise ValueError("subgoal_options: a judge takes the place of predicates and of a table: give one of them")
         if isinstance(self.subgoals, str) and self.subgoals not in ("given", "discover"):
             raise ValueError(f"subgoal_options: subgoals is {self.subgoals!r}; allowed: names, 'given' or 'discover'")
+        if isinstance(self.subgoals, tuple) and not (self.subgoals and all(g.strip() for g in self.subgoals)):
+            raise ValueError(f"subgoal_options: subgoals is {self.subgoals!r}; allowed: one name or more, none empty")
+        if self.judge is None and (of_judge := [n for n, v in _OF_JUDGE.items() if getattr(self, n) != v]):
+            raise ValueError(
+                f"subgoal_options: {of_judge[0]!r} is a setting for a judge, and none is given: add judge="
+            )
         if not 0.0 < self.threshold <= 1.0:
             raise ValueError(f"subgoal_options: threshold = {self.threshold}, allowed is above 0, to 1")
 
@@ -145,9 +152,8 @@ class SubgoalOptions(Shaper):
         self._judged: Judged | None = None
         if self.judge is not None:
             view = view_of(use(self.view) if isinstance(self.view, str) and ":" in self.view else self.view)
-            self._judged = Judged(
-                serve(self.judge), self.subgoals, view, self.task, self.threshold, self.retro, self._stats
-            )
+            retro = self.retro and not self.ordered
+            self._judged = Judged(serve(self.judge), self.subgoals, view, self.task, self.threshold, retro, self._stats)
         self._tests: dict[str, Predicate] = {n: use(p) for n, p in self.predicates.items()}
         self._key = use(self.table_key)
         for name, f in (self._tests | {"table_key": self._key}).items():

@@ -120,12 +120,13 @@ class Judged:
 
     def _names(self, task: str, info: dict[str, Any]) -> tuple[str, ...]:
         if isinstance(self.subgoals, tuple):
-            return self.subgoals
+            return tuple(dict.fromkeys(self.subgoals))
         if self.subgoals == "given":
             told = info.get("meta", {}).get("subgoals")  # sentences, where the keys of the fact are none
             if told is None and "subgoals" not in info:
                 raise MissingFact(LAYER, "subgoals")
-            return tuple(told if told is not None else info["subgoals"])
+            # two of an environment's may be one sentence, and a sentence is paid once
+            return tuple(dict.fromkeys(told if told is not None else info["subgoals"]))
         (proposed,) = self.service.ask([Proposal(task)])
         if proposed is None:
             self.stats["no sub-goals proposed"] += 1
