@@ -201,10 +201,13 @@ class SubgoalOptions(Shaper):
     def _pay(self, state: Any, t: Transition, truth: Iterable[tuple[str, bool]]) -> tuple[Any, Any]:
         reached, paid, seen = state
         new = self._new(t, reached if self.once else frozenset(), truth)
-        reached = reached | frozenset(new)
+        if new:
+            reached = reached | frozenset(new)
         if self.potential:
             phi = unless(t.terminated, self._worthy(reached))
             return t.reward + (self.gamma * phi - paid), (reached, phi, seen)
+        if not new:
+            return t.reward, (reached, paid, seen)
         pay = self.beta * sum(self._weight(n) for n in new)
         if self.cap is not None:
             pay = min(pay, self.cap - paid)

@@ -132,22 +132,24 @@ class Judged:
             self.stats["no sub-goals proposed"] += 1
         return proposed or ()
 
-    def truths(self, seen: Sequence[Seen], ts: Sequence[Transition]) -> list[tuple[list[tuple[str, bool]], Seen]]:
-        """What holds after each step, in the order of the names, and what to remember."""
+    def truths(self, seen: Sequence[Seen], ts: Sequence[Transition]) -> list[tuple[Sequence[tuple[str, bool]], Seen]]:
+        """What holds after each step, in the order of the names (empty where nothing does), and what to remember."""
         after = [self.view(t.next_obs, t.info) for t in ts]
         queries = [
             Question(s.names, s.task, s.text, action_of(t), str(t.info.get("message", "")), text)
             for s, t, text in zip(seen, ts, after)
         ]
-        asked = [q for q, t in zip(queries, ts) if q.subgoals and not t.info.get("invalid")]
-        answers = dict(zip(asked, self.service.ask(asked))) if asked else {}
-        return [self._one(s, q, answers, text) for s, q, text in zip(seen, queries, after)]
+        where = [i for i, (q, t) in enumerate(zip(queries, ts)) if q.subgoals and "invalid" not in t.info]
+        said: list[Any] = [{}] * len(queries)
+        for i, answer in zip(where, self.service.ask([queries[i] for i in where]) if where else ()):
+            said[i] = answer
+        return [self._one(*row) for row in zip(seen, queries, said, after)]
 
     def _one(
-        self, seen: Seen, q: Question, answers: dict[Question, Any], text: str
-    ) -> tuple[list[tuple[str, bool]], Seen]:
-        said, pending = answers.get(q), seen.pending
-        held = {g for g, p in (said or {}).items() if p >= self.threshold}
+        self, seen: Seen, q: Question, said: dict[str, float] | None, text: str
+    ) -> tuple[Sequence[tuple[str, bool]], Seen]:
+        pending = seen.pending
+        held = {g for g, p in said.items() if p >= self.threshold} if said else set[str]()
         if pending:
             late = self.service.arrived(pending)
             pending = tuple(x for x in pending if x not in late)
@@ -155,12 +157,12 @@ class Judged:
                 if answer is not None:
                     self.stats["late answers"] += 1
                     held |= {g for g, p in answer.items() if p >= self.threshold}
-        if said is None and q in answers:
+        if said is None:
             self.stats["no answer"] += 1
             if self.retro:
                 pending = (*pending, self.service.handle(q))[-PENDING:]
-        names = seen.names if seen.names else self._late_names(seen.task)
-        return [(g, g in held) for g in seen.names], Seen(names, seen.task, text, pending)
+        truth = [(g, g in held) for g in seen.names] if held else ()
+        return truth, Seen(seen.names or self._late_names(seen.task), seen.task, text, pending)
 
     def _late_names(self, task: str) -> tuple[str, ...]:
         """Proposed sub-goals that have arrived since the reset."""
