@@ -321,9 +321,14 @@ def every(infos: dict[str, Any], n: int) -> list[dict[str, Any]]:
         else:
             values = v.tolist() if isinstance(v, np.ndarray) and v.ndim == 1 else v
         mask = infos.get("_" + k)
-        for i, there in enumerate(mask.tolist() if isinstance(mask, np.ndarray) else [True] * n):
-            if there:
-                out[i][k] = values[i]
+        there = [True] if mask is None else mask.tolist()  # for so few numbers Python is faster than numpy
+        if False not in there:
+            for own, value in zip(out, values):
+                own[k] = value
+        else:
+            for own, value, is_there in zip(out, values, there):
+                if is_there:
+                    own[k] = value
     return out
 
 
@@ -348,9 +353,13 @@ def _write(infos: dict[str, Any], accounts: dict[int, dict[str, float]], n: int)
     infos["_reward_terms"] = _marked(infos.get("_reward_terms"), accounts, n)
     for name in dict.fromkeys(k for terms in accounts.values() for k in terms):
         there = [i for i, terms in accounts.items() if name in terms]
-        values = np.zeros(n) if name not in batch else batch[name].astype(np.float64)
-        values[there] = [accounts[i][name] for i in there]
-        batch[name], batch["_" + name] = values, _marked(batch.get("_" + name), there, n)
+        values = [accounts[i][name] for i in there]
+        if len(there) == n:  # in the order of the lanes
+            batch[name], batch["_" + name] = np.array(values, np.float64), np.ones(n, np.bool_)
+            continue
+        old = batch[name].astype(np.float64) if name in batch else np.zeros(n)
+        old[there] = values
+        batch[name], batch["_" + name] = old, _marked(batch.get("_" + name), there, n)
 
 
 def _marked(mask: Any, lanes: Any, n: int) -> Any:
