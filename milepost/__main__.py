@@ -169,7 +169,7 @@ def _do(a: argparse.Namespace) -> int:
         from .cli.judge import SAMPLES, judge_eval
         from .cli.names import unknown
 
-        samples = a.sample or list(SAMPLES)
+        samples: list[str] = a.sample or list(SAMPLES)
         for s in samples:
             if s not in SAMPLES:
                 raise unknown("sample", s, SAMPLES)

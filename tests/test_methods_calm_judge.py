@@ -299,7 +299,7 @@ def test_a_view_that_is_not_published_is_a_missing_fact(view, key):
 def test_steps_whose_infrastructure_failed_are_not_asked_about():
     scorer = Scripted(SCRIPT)
     bad = episode(*CARD)
-    bad.infos[2]["invalid"] = True
+    bad.infos[1]["invalid"], bad.infos[2]["invalid"] = False, True
     (out,) = Stack([layer(scorer)]).run([bad])
     assert out.rewards.tolist() == [0, 0, 0.5, 0, 0.5, 1]
     assert scorer.calls == 5
@@ -363,3 +363,19 @@ def test_a_scorer_that_cannot_propose_says_so():
         env = shape(gym.make("milepost/Quest-easy-v0"), [SubgoalOptions(judge="predicate", subgoals="discover")])
         env.reset(seed=0)
     assert serve("predicate").model.kinds == ("question",)
+
+
+def test_closing_the_environment_ends_its_judge_but_nobody_elses(tmp_path):
+    spec = {"scorer": "predicate", "patterns": {KEY: "key"}, "cache": str(tmp_path / "a.sqlite")}
+    shared = serve(spec)
+    for judge, closes in ((spec, True), (shared, False)):
+        env = shape(gym.make("milepost/Quest-easy-v0"), [SubgoalOptions(judge=judge, subgoals=(KEY,))])
+        env.reset(seed=0)
+        env.step("look")
+        service = env.stack.shapers[0]._judged.service
+        env.close()
+        assert (service._worker is None and service._cache._db is None) == closes
+        env.reset(seed=0)  # using it again opens it again
+        env.step("look")
+        env.close()
+    shared.close()

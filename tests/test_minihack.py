@@ -180,6 +180,19 @@ def test_another_thing_of_the_class_is_not_the_thing(make, level, other):
         assert truth(game) == reached
 
 
+@pytest.mark.parametrize("level", ["KeyRoom-S5", "MultiRoom-N2-Locked"])
+def test_the_patterns_of_the_predicate_judge_say_the_truth(make, level):
+    from milepost.baselines.judge_eval import cases
+    from milepost.wrappers.scorers import serve
+
+    judge, seen = serve("predicate"), set()
+    for case in cases(make(level), 150, 0):
+        (said,) = judge.ask([case.question])
+        assert {g for g, p in said.items() if p >= 0.5} == case.truth, case.question
+        seen |= case.truth
+    assert seen == set(case.question.subgoals)
+
+
 def test_eating_is_the_end_of_its_level(make):
     env = make("Eat-Fixed")
     _, info = env.reset(seed=0)

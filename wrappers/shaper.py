@@ -117,6 +117,11 @@ class Shaper:
         own = {k: float(v) for k, v in getattr(self, "_stats", {}).items()}
         return own | {f"{n}/{k}": v for n, c in self.children().items() for k, v in c.stats().items()}
 
+    def close(self) -> None:
+        """Lets go of what is open outside the process's own memory (a judge's worker and file); use opens it again."""
+        for c in self.children().values():
+            c.close()
+
     # -- derived -------------------------------------------------------------------------------
     @property
     def level(self) -> Level:

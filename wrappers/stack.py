@@ -371,6 +371,11 @@ class Stack:
         """What the layers counted, as ``layer/name``."""
         return {f"{n}/{k}": v for n, m in zip(self.names, self.shapers) for k, v in m.stats().items()}
 
+    def release(self) -> None:
+        """Every layer lets go of what it holds open; hosts call it when they are closed."""
+        for m in self.shapers:
+            m.close()
+
     def check_discount(self, gamma: float) -> None:
         """Warns if a layer that is policy-invariant for its own discount meets an agent with another one."""
         for name, m in zip(self.names, self.shapers):

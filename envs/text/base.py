@@ -147,9 +147,10 @@ class TextEnv(gym.Env[str, str]):
         super().reset(seed=seed)
         if task is None:
             task = int(self.np_random.integers(tasks.start, tasks.stop))
-        self.task, self._steps, self._over = task, 0, False
+        self.task, self._steps, self._over = task, 0, True  # until the world stands
         self._begin(task)
         self._text = self._look()
+        self._over = False
         meta: dict[str, Any] = {"task": f"{self.name}-{task}"}
         if goals := self._goals():
             meta["subgoals"] = goals

@@ -40,6 +40,11 @@ class ShapedAECEnv(BaseWrapper):  # type: ignore[misc]
         self.lanes: dict[Any, Lane] = {}
         self.actions: dict[Any, Any] = {}
 
+    def close(self) -> None:
+        """Closes the game and what the layers hold open."""
+        super().close()
+        self.stack.release()
+
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Resets the game; an agent's episode begins at its first turn."""
         self.env.reset(seed=seed, options=options)

@@ -73,6 +73,11 @@ class ShapedEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs
         )
         return obs, reward, terminated, truncated, info | extra
 
+    def close(self) -> None:
+        """Closes the environment and what the layers hold open."""
+        super().close()
+        self.stack.release()
+
     def snapshot(self) -> dict[str, Any]:
         """The environment's own snapshot and the running episode of the layers; not their shared memory."""
         lane = {k: getattr(self.lane, k) for k in ("obs", "record", "returns", "states", "walked")}

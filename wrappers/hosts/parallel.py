@@ -33,6 +33,11 @@ class ShapedParallelEnv(BaseParallelWrapper):  # type: ignore[misc]
         self.team: list[Lane] = []
         self.count = 0
 
+    def close(self) -> None:
+        """Closes the game and what the layers hold open."""
+        super().close()
+        self.stack.release()
+
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[Any, Any], dict[Any, Any]]:

@@ -124,6 +124,11 @@ class ShapedVectorEnv(VectorWrapper):
             infos = self.env.unwrapped._add_info(infos, facts, i) if facts else infos
         return obs, rewards, term, trunc, infos
 
+    def close(self, **kwargs: Any) -> None:
+        """Closes the environments and what the layers hold open."""
+        super().close(**kwargs)
+        self.stack.release()
+
     def _tell(self, infos: dict[str, Any], extra: dict[str, Any], i: int, done: bool) -> dict[str, Any]:
         if done and self.mode == AutoresetMode.SAME_STEP:  # the top level is the next episode's
             stats = {k: extra[k] for k in ("episode",) if k in extra and k in infos}  # but not a Monitor's

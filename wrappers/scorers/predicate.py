@@ -18,7 +18,7 @@ from .student import new_lines
 KEYROOM = {  # what NetHack says when it happens; ours, from playing
     "pick up the key": r"^[a-zA-Z] - .*\bkey\b",
     "open the door": r"\b(?:door opens|door, it (?:crashes open|shatters))",  # WHAMM is a kick that failed
-    "reach the stairs": r"\bstaircase down here\b",
+    "reach the stairs": r"\bon a staircase down\b|\bstaircase down here\b",  # the first is our position line
 }
 
 

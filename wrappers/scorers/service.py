@@ -243,8 +243,8 @@ class Service:
     def _refuse(self, query: Query) -> None:
         if self.on_miss == "error":
             raise MissingAnswer(
-                f"the frozen cache {self.cache} has no answer of {self._identity} to {str(query)[:300]}: run once with "
-                "mode='sync' on that cache, or allow on_miss='default'"
+                f"the frozen cache {self.cache} has no answer of {self._identity.get('scorer', 'this scorer')} with these "
+                f"settings to {str(query)[:300]}: run once with mode='sync' on that cache, or allow on_miss='default'"
             )
 
     # -- the scorer's turn -----------------------------------------------------------------------

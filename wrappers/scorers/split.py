@@ -48,8 +48,8 @@ class Split:
             ModuleNotFoundError: a model's package is missing.
         """
         for s in self._scorers.values():
-            if hasattr(s, "ready"):
-                s.ready()
+            if (ready := getattr(s, "ready", None)) is not None:
+                ready()
 
     def reply(self, batch: Sequence[Query]) -> list[Reply | None]:
         """A batch for each scorer, answers in the order of the queries."""

@@ -101,7 +101,8 @@ class SubgoalOptions(Shaper):
     threshold: float = 0.5
     """Probability from which a judge's yes is one."""
     retro: bool = True
-    """Late answers of an ``async`` judge count for the running episode; not with ``ordered``, where late is out of order."""
+    """Late answers of an ``async`` judge count for the running episode; not with ``ordered``, where late is
+    out of order. With ``once=False`` several that come at once pay once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,6 +198,13 @@ class SubgoalOptions(Shaper):
         """Counts of the layer and, as ``judge/...``, of the judge."""
         judged = self._judged.service.report() if self._judged is not None else {}
         return super().stats() | {f"judge/{k}": v for k, v in judged.items()}
+
+    def close(self) -> None:
+        """Ends the judge's worker and closes its file, unless the judge is somebody else's."""
+        super().close()
+        judged: Judged | None = getattr(self, "_judged", None)
+        if judged is not None and judged.service is not self.judge:
+            judged.service.close()
 
     def _pay(self, state: Any, t: Transition, truth: Iterable[tuple[str, bool]]) -> tuple[Any, Any]:
         reached, paid, seen = state

@@ -139,7 +139,7 @@ class Judged:
             Question(s.names, s.task, s.text, action_of(t), str(t.info.get("message", "")), text)
             for s, t, text in zip(seen, ts, after)
         ]
-        where = [i for i, (q, t) in enumerate(zip(queries, ts)) if q.subgoals and "invalid" not in t.info]
+        where = [i for i, (q, t) in enumerate(zip(queries, ts)) if q.subgoals and not t.info.get("invalid")]
         said: list[Any] = [{}] * len(queries)
         for i, answer in zip(where, self.service.ask([queries[i] for i in where]) if where else ()):
             said[i] = answer
