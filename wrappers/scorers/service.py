@@ -22,7 +22,7 @@ from .cache import WAIT, Cache
 from .query import Query, Question, Reply, Scorer, key
 from .student import Student
 
-MEMO = 20_000  # answers that a process keeps beside the file
+MEMO = 50_000  # answers that a process keeps beside the file; a kilobyte or two each
 PART = 1_000  # queries that are looked up and waited for at once
 IDLE = 2.0  # seconds after which the worker ends; the next question starts another
 LAST = 5.0  # seconds that ``close`` waits for the batch that is under way
