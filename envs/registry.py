@@ -11,6 +11,13 @@ from gymnasium.envs.registration import WrapperSpec
 _QUEST = "milepost.envs.text.quest.env:QuestEnv"
 _TEXTWORLD = "milepost.envs.text.textworld:TextWorldEnv"
 _MINIHACK = "milepost.envs.text.minihack:MiniHackEnv"
+_BUGREPAIR = "milepost.envs.swe.bugrepair:BugRepairEnv"
+_CODEFIX = "milepost.envs.swe.codefix:CodeFixEnv"
+_SWEBENCH = "milepost.envs.swe.swebench:SWEBenchEnv"
+_TERMINAL = "milepost.envs.swe.terminal:TerminalEnv"
+_ROWS = 29  # candidate repairs of the encoded face: with its tools 32 rows, as many as other faces have
+# what the paper of G-RA (arXiv 2508.10548) pays beside the outcome; its numbers are not public, these are ours
+_DENSE = {"format": 0.02, "valid_call": 0.02, "located": 0.1, "edited": 0.1, "tests": 0.5, "outcome": 1.0}
 _LADDER: dict[str, dict[str, Any]] = {
     "easy": {"rooms": 3, "quest_length": 2, "containers": 1, "distractors": 2, "max_steps": 30},
     "medium": {"rooms": 6, "quest_length": 5, "doors": 1, "containers": 2, "distractors": 3, "max_steps": 60},
@@ -36,6 +43,7 @@ class Entry:
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: tuple[WrapperSpec, ...] = ()
     requires: str = ""  # extra that it needs
+    setup: str = ""  # set that it needs beside the extra, for `milepost setup`
 
 
 def _encode(**kwargs: Any) -> WrapperSpec:
@@ -116,6 +124,44 @@ def entries() -> list[Entry]:
             requires="minihack",
         ),
     ]
+    bugs = "Repair modules into which bugs were put, in a sandbox"
+    rows += [
+        Entry("milepost/BugRepair-v0", _BUGREPAIR, f"{bugs}; the outcome alone is paid", requires="swe"),
+        Entry(
+            "milepost/BugRepair-dense-v0",
+            _BUGREPAIR,
+            f"{bugs}; also pays form, valid calls, the place, the first edit and tests (hackable without a gate)",
+            {"weights": _DENSE, "levels": [-1.0, 0.0, 0.5, 1.0]},
+            requires="swe",
+        ),
+        Entry(
+            "milepost/BugRepair-encoded-v0",
+            _BUGREPAIR,
+            f"{bugs}: chooses among repairs made from the code alone; tasks with one bug that one of them undoes",
+            {"bugs": 1, "listed": _ROWS, "max_steps": 36},
+            (WrapperSpec("RepairRows", "milepost.envs.swe.face:RepairRows", {"candidates": _ROWS}),),
+            requires="swe",
+        ),
+        Entry(
+            "milepost/CodeFix-v0",
+            _CODEFIX,
+            "Repair single functions: HumanEval's problems with a bug each, or a folder in QuixBugs' format",
+            requires="swe",
+            setup="swe-data",
+        ),
+        Entry(
+            "milepost/SWEBench-v0",
+            _SWEBENCH,
+            "SWE-bench's, SWE-Gym's and SWE-smith's instance files, by path, over local clones of their repositories",
+            requires="swe",
+        ),
+        Entry(
+            "milepost/Terminal-v0",
+            _TERMINAL,
+            "Small tasks in a terminal, and task directories in Harbor's and Terminal-Bench's formats",
+            requires="swe",
+        ),
+    ]
     return rows
 
 
@@ -123,4 +169,12 @@ def register_all() -> None:
     """Registers every id with Gymnasium, as strings; calling it again changes nothing."""
     for row in entries():
         if row.id not in gym.registry:
-            gym.register(row.id, row.entry_point, kwargs=dict(row.kwargs), additional_wrappers=row.wrappers)
+            # lanes that do not wait for each other where steps are slow; Gymnasium refuses it for ids with wrappers
+            slow = row.entry_point.startswith("milepost.envs.swe.") and not row.wrappers
+            gym.register(
+                row.id,
+                row.entry_point,
+                vector_entry_point=f"milepost.envs.vector:{row.id}" if slow else None,
+                kwargs=dict(row.kwargs),
+                additional_wrappers=row.wrappers,
+            )

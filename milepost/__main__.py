@@ -103,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     c.add_argument("--quick", action="store_true", help="a trial of the machinery with a tenth of the steps")
     imports(c, "modules beside the suite or installed that its names may import")
     c = command(
-        "judge-eval", "a judge's sub-goal verdicts against the environments' own truth: accuracy, F1, calibration, cost"
+        "judge-eval",
+        "a judge's sub-goal verdicts against the environments' own truth: accuracy, F1, calibration, cost, and "
+        "milliseconds a call (a throw-away question comes first: without the loading of a model)",
     )
     c.add_argument("judge", nargs="+", help="predicate, minilm, smollm2, openai:MODEL@URL or module:Class")
     several(c, "--judge-set", "KEY=VALUE", "settings of the judge, its mode and cache among them")
@@ -118,6 +120,19 @@ def _parser() -> argparse.ArgumentParser:
     c.add_argument("--seed", type=_number(0), default=0)
     c.add_argument("--out", type=Path, help="also write the rows to this JSON file")
     imports(c)
+    c = command("swe", "make software-engineering tasks")
+    inner = c.add_subparsers(dest="action", metavar="action", required=True)
+    text = "repair tasks for milepost/BugRepair-v0 out of packages; nothing of a package runs outside of a sandbox"
+    c = inner.add_parser("build", help=text, description=text)
+    c.add_argument("package", nargs="+", metavar="PACKAGE", help="NAME, NAME==VERSION, or a file .tar.gz or .zip")
+    c.add_argument("--out", type=Path, default=Path("runs/swe"), help="folder of the tasks; others in it stay")
+    c.add_argument(
+        "--counts", default="1=8,2=3,3=1", metavar="BUGS=TASKS,...", help="tasks of each package by their bugs"
+    )
+    c.add_argument("--seed", type=_number(0), default=0)
+    several(c, "--needs", "DIST", "installed distributions that the tests import, beside those that are found out")
+    c.add_argument("--sandbox", default="local", choices=["local", "docker"])
+    c.add_argument("--timeout", type=float, default=60.0, help="seconds that one run of a package's tests may take")
     c = command("setup", "what the optional parts bring, and whether they are there")
     c.add_argument("extra", nargs="*")
     c = command("demo", "the main job: shaping against sparse reward, a table and a picture")
@@ -175,6 +190,10 @@ def _do(a: argparse.Namespace) -> int:
                 raise unknown("sample", s, SAMPLES)
         of_judge, of_env = parse_settings(a.judge_set), parse_settings(a.set)
         judge_eval(a.judge, of_judge, a.env, of_env, samples, a.view, a.subgoal, a.n, a.seed, a.out)
+    elif a.command == "swe":
+        from .cli.swe import build
+
+        return build(a.package, a.out, a.counts, a.seed, a.needs, a.sandbox, a.timeout)
     elif a.command == "demo":
         from .cli.train import demo
 

@@ -1,6 +1,7 @@
 """The scores of a judge, the samples that it is scored on, and the command that prints them."""
 
 import json
+import time
 
 import gymnasium as gym
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import milepost  # noqa: F401
 from milepost.__main__ import main
-from milepost.baselines.judge_eval import Case, auc, balanced, calibration_error, cases, score
+from milepost.baselines.judge_eval import Case, auc, balanced, calibration_error, cases, score, warm
 from milepost.wrappers.scorers import Question, Reply, serve
 
 
@@ -108,11 +109,70 @@ def test_the_command_prints_a_row_a_sample_and_writes_them(tmp_path, capsys):
         (["predicate", "--env", "quest", "--sample", "balancd"], "did you mean 'balanced'"),
         (["predicate", "--env", "quest", "--judge-set", "patern=1"], "did you mean 'patterns'"),
         (["predicate", "--env", "quest", "--view", "crop"], "info['crop']"),
+        (["predicate", "--env", "quest", "--judge-set", "threshold=abc"], "no setting 'threshold'"),
+        (["minilm", "--env", "quest", "--judge-set", "threshold=abc"], "threshold is 'abc'; allowed: a number"),
+        (["predicate", "--judge-set", "mode=frozen", "cache=/no/such/file"], "no cache of answers at /no/such/file"),
     ],
 )
 def test_what_is_not_understood_is_named(args, words, capsys):
     assert main(["judge-eval", *args, "-n", "2"]) == 2
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told and told.count("\n") == 1
+
+
+def test_a_judge_that_is_not_there_has_no_score_and_rows_before_it_are_kept(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("milepost.wrappers.scorers.http.time.sleep", lambda seconds: None)
+    with server(lambda body, n: "") as (closed, _):
+        pass
+    out = tmp_path / "rows.json"
+    command = ["judge-eval", "predicate", f"openai:m@{closed}", "--env", "quest", "-n", "4", "--sample", "natural"]
+    assert main([*command, "--out", str(out)]) == 2
+    told = capsys.readouterr()
+    assert f"the endpoint {closed} cannot be reached" in told.err and told.err.count("\n") == 1
+    assert len(told.out.splitlines()) == 2  # the head and the one that answers
+    assert [r["judge"] for r in json.loads(out.read_text())["rows"]] == ["predicate"]
+
+
+def test_loading_a_model_is_in_no_timing_and_in_no_count(tmp_path):
+    class Slow(Says):
+        loaded = False
+
+        def reply(self, batch):
+            time.sleep(0 if self.loaded else 0.5)
+            self.loaded = True
+            return super().reply(
+                [q for q in batch if q.action] + [q._replace(action="silent") for q in batch if not q.action]
+            )
+
+    judge = serve({"scorer": Slow(), "cache": str(tmp_path / "a")})
+    warm(judge)
+    assert judge.model.loaded and judge.stats["asked"] == 0 and len(judge._cache) == 0
+    score(judge, [case("1", True, k) for k in range(4)])
+    assert judge.stats["calls"] == 4 and judge.stats["seconds"] < 0.5
+    spent = serve({"scorer": Slow(), "max_calls": 0})
+    warm(spent)
+    frozen = serve({"scorer": Slow(), "cache": str(tmp_path / "a"), "mode": "frozen"})
+    warm(frozen)
+    assert not spent.model.loaded and not frozen.model.loaded
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        pytest.param("textworld", ["--set", "worlds=1"], marks=pytest.mark.textworld),
+        pytest.param("minihack", [], marks=pytest.mark.minihack),
+    ],
+)
+def test_the_command_on_the_other_families(family, settings, tmp_path, capsys):
+    pytest.importorskip(family, reason=f"the extra {family} is not installed")
+    out = tmp_path / "rows.json"
+    assert main(["judge-eval", "predicate", "--env", family, "-n", "5", "--out", str(out), *settings]) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert [r["sample"] for r in rows] == ["balanced", "natural"] and {r["env"] for r in rows} == {family}
+    assert all(r["n"] == 5 == r["judge_stats"]["asked"] for r in rows)
+    assert rows[0]["tp"] + rows[0]["fn"] > 0  # something became true in the sample
+    if family == "minihack":  # its patterns are KeyRoom's
+        assert all(r["accuracy"] == 1.0 and r["silent"] == 0 for r in rows)
 
 
 def test_scorers_are_listed_and_explained(capsys):

@@ -2,8 +2,6 @@
 
 import json
 import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import gymnasium as gym
 import pytest
@@ -17,40 +15,6 @@ from milepost.envs.errors import InfraError
 
 QUEST = "milepost/Quest-easy-v0"
 CHOICES = ["look", "go north", "take key", "take key from chest"]
-
-
-@contextmanager
-def server(answer):
-    """``answer(request) -> text, or (status, body[, headers])``; yields the base url and the requests that came."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append({"path": self.path, "body": body, "auth": self.headers.get("Authorization")})
-            got = answer(body)
-            if isinstance(got, str):
-                got = 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": got}}]})
-            status, text, *headers = got
-            self.send_response(status)
-            for k, v in (headers[0] if headers else {}).items():
-                self.send_header(k, v)
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}/v1", seen
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join(5)
 
 
 def agent(url, **settings):
@@ -90,8 +54,8 @@ def test_an_answer_is_a_number_or_a_command(said, action):
 
 
 # -- playing -------------------------------------------------------------------------------------
-def test_it_shows_text_and_numbered_actions_and_keeps_the_last_turns():
-    with server(lambda body: "0") as (url, seen):
+def test_it_shows_text_and_numbered_actions_and_keeps_the_last_turns(server):
+    with server(lambda body, n: "0") as (url, seen):
         a = agent(url, turns=1, temperature=0.5, max_tokens=7)
         for k in range(3):
             assert a.act(f"room {k}", {"admissible_actions": ("look", "go")}) == "look"
@@ -106,10 +70,10 @@ def test_it_shows_text_and_numbered_actions_and_keeps_the_last_turns():
     assert len(seen[3]["body"]["messages"]) == 2 and a.calls == 4 and a.unreadable == 0
 
 
-def test_a_model_that_reads_the_list_plays_like_the_oracle_and_keeps_the_contract():
+def test_a_model_that_reads_the_list_plays_like_the_oracle_and_keeps_the_contract(server):
     env = gym.make(QUEST)
 
-    def answer(body):
+    def answer(body, n):
         listed = body["messages"][-1]["content"].rpartition("Possible actions:\n")[2].split("\n")
         (line,) = [x for x in listed if x.partition(". ")[2] == env.get_wrapper_attr("oracle")()]
         return line.partition(".")[0]
@@ -120,8 +84,8 @@ def test_a_model_that_reads_the_list_plays_like_the_oracle_and_keeps_the_contrac
         assert len(seen) > 6
 
 
-def test_an_unreadable_answer_is_an_invalid_action_and_no_error():
-    with server(lambda body: "sing \ud800\n and   dance" + "!" * 300) as (url, _):
+def test_an_unreadable_answer_is_an_invalid_action_and_no_error(server):
+    with server(lambda body, n: "sing \ud800\n and   dance" + "!" * 300) as (url, _):
         a = agent(url)
         env = gym.make(QUEST)
         obs, info = env.reset(seed=0)
@@ -129,14 +93,14 @@ def test_an_unreadable_answer_is_an_invalid_action_and_no_error():
         info = env.step(action)[4]
     assert action.startswith("sing ? and dance!") and len(action) == 200 and action in env.action_space
     assert info["valid_action"] is False and a.unreadable == 1
-    with server(lambda body: (200, json.dumps({"choices": [{"message": {"content": None}}]}))) as (url, _):
+    with server(lambda body, n: (200, json.dumps({"choices": [{"message": {"content": None}}]}))) as (url, _):
         assert agent(url).act("x", {"admissible_actions": ("look",)}) == ""
 
 
 # -- failing -------------------------------------------------------------------------------------
-def test_a_busy_server_is_asked_again_with_growing_pauses(no_pauses):
+def test_a_busy_server_is_asked_again_with_growing_pauses(server, no_pauses):
     answers = [(429, "later"), (503, "later"), "1"]
-    with server(lambda body: answers.pop(0)) as (url, seen):
+    with server(lambda body, n: answers.pop(0)) as (url, seen):
         assert agent(url, retries=2).act("x", {"admissible_actions": ("look", "go")}) == "go"
     assert len(seen) == 3 and no_pauses == [0.5, 1.0]
 
@@ -155,30 +119,32 @@ def test_a_busy_server_is_asked_again_with_growing_pauses(no_pauses):
         ((200, '{"choices": []}'), 1, "no chat completion"),
     ],
 )
-def test_an_endpoint_that_fails_is_an_error_of_the_infrastructure(answer, tries, said):
-    with server(lambda body: answer) as (url, seen), pytest.raises(EndpointError, match=url) as e:
+def test_an_endpoint_that_fails_is_an_error_of_the_infrastructure(server, answer, tries, said):
+    with server(lambda body, n: answer) as (url, seen), pytest.raises(EndpointError, match=url) as e:
         agent(url, retries=2).act("x", {"admissible_actions": ("look",)})
     assert said in str(e.value) and len(seen) == tries and isinstance(e.value, InfraError)
 
 
-def test_an_endpoint_that_is_not_there_or_stands_still_is_such_an_error_too():
-    with server(lambda body: "0") as (url, _):
+def test_an_endpoint_that_is_not_there_or_stands_still_is_such_an_error_too(server):
+    with server(lambda body, n: "0") as (url, _):
         pass  # closed again
     with pytest.raises(EndpointError, match=r"cannot be reached: .*refused"):
         agent(url, retries=1).act("x", {})
     wait = threading.Event()
-    with server(lambda body: wait.wait(10) and "0") as (url, _):
+    with server(lambda body, n: wait.wait(10) and "0") as (url, _):
         with pytest.raises(EndpointError, match="cannot be reached: timed out"):
             agent(url, timeout=0.2).act("x", {})
         wait.set()
 
 
-def test_in_a_suite_an_unreachable_endpoint_fails_its_row_and_a_good_one_is_scored(tmp_path, monkeypatch, capsys):
+def test_in_a_suite_an_unreachable_endpoint_fails_its_row_and_a_good_one_is_scored(
+    server, tmp_path, monkeypatch, capsys
+):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
-    with server(lambda body: "0") as (closed, _):
+    with server(lambda body, n: "0") as (closed, _):
         pass
-    with server(lambda body: "0") as (url, seen):
+    with server(lambda body, n: "0") as (url, seen):
         text = '[suite]\neval_episodes = 2\nseeds = 1\n[[env]]\nid = "milepost/Quest-easy-v0"\nsettings = {max_steps = 5}\n'
         for title, at in (("good", url), ("gone", closed)):
             text += f'[[agent]]\nname = "openai:small@{at}"\ntitle = "{title}"\nsettings = {{retries = 0}}\n'
@@ -193,9 +159,9 @@ def test_in_a_suite_an_unreachable_endpoint_fails_its_row_and_a_good_one_is_scor
 
 
 # -- keys and settings ---------------------------------------------------------------------------
-def test_the_key_comes_from_a_named_variable_and_shows_up_nowhere(monkeypatch):
+def test_the_key_comes_from_a_named_variable_and_shows_up_nowhere(server, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
-    with server(lambda body: (401, "bad key sk-very-secret")) as (url, seen):
+    with server(lambda body, n: (401, "bad key sk-very-secret")) as (url, seen):
         a = agent(url, api_key_env="MY_KEY")
         with pytest.raises(EndpointError, match=r"401 Unauthorized: bad key \*\*\*") as e:
             a.act("x", {})
@@ -214,9 +180,9 @@ def test_the_key_comes_from_a_named_variable_and_shows_up_nowhere(monkeypatch):
         ("openai:m@http://h/v1", {"api_key_env": "sk-1"}, "never a key"),
         ("openai:m@http://h/v1", {"api_key_env": "NO_SUCH_VARIABLE"}, "is not set"),
         ("openai:m@http://h/v1", {"temprature": 1}, "did you mean 'temperature'?"),
-        ("openai:m@http://h/v1", {"temperature": "hot"}, "'temperature' is 'hot', allowed is a number from 0"),
-        ("openai:m@http://h/v1", {"retries": -1}, "'retries' is -1, allowed is a whole number from 0"),
-        ("openai:m@http://h/v1", {"max_tokens": 1.5}, "'max_tokens' is 1.5, allowed is a whole number from 1"),
+        ("openai:m@http://h/v1", {"temperature": "hot"}, "endpoint: temperature is 'hot'; allowed: a number from 0"),
+        ("openai:m@http://h/v1", {"retries": -1}, "endpoint: retries is -1; allowed: a whole number from 0"),
+        ("openai:m@http://h/v1", {"max_tokens": 1.5}, "endpoint: max_tokens is 1.5; allowed: a whole number from 1"),
     ],
 )
 def test_a_name_or_setting_that_is_not_allowed_is_refused_without_the_key(name, settings, said):

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -139,6 +140,15 @@ def test_a_judge_that_fails_or_talks_nonsense_pays_nothing(script):
     (out,) = stack.run([episode(*CARD)])
     assert out.rewards.tolist() == CARD[1]
     assert stack.stats()["subgoal_options/no answer"] == 6
+
+
+def test_that_a_judge_fails_is_said_once():
+    stack = Stack([layer(Scripted(lambda q: 1 / 0))])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        stack.run([episode(*CARD)] * 2)
+    (only,) = told
+    assert "the judge fails, and what it does not answer pays nothing: division by zero" in str(only.message)
 
 
 def test_an_async_judge_never_blocks_and_pays_nothing_before_it_answers():

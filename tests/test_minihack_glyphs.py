@@ -11,22 +11,8 @@ pytest.importorskip("minihack", reason="the extra minihack is not installed")
 pytestmark = pytest.mark.minihack
 
 
-@pytest.fixture
-def make():
-    """Environments that are closed when the test is over."""
-    made = []
-
-    def build(level="KeyRoom-S5", face="v0", **kwargs):
-        made.append(gym.make(f"milepost/MiniHack-{face}", level=level, disable_env_checker=True, **kwargs))
-        return made[-1]
-
-    yield build
-    for env in made:
-        env.close()
-
-
-def test_the_words_of_the_glyph_face_stay_the_same(make):
-    env = make(face="glyphs-v0")
+def test_the_words_of_the_glyph_face_stay_the_same(minihack):
+    env = minihack(face="glyphs-v0")
     obs, info = env.reset(options={"task": 0})
     assert env.unwrapped.level == "KeyRoom-S5" and env.get_wrapper_attr("words") == (
         *(f"go {d}" for d in "north northeast east southeast south southwest west northwest".split()),
@@ -44,8 +30,8 @@ def test_the_words_of_the_glyph_face_stay_the_same(make):
     assert not info["valid_action"]
 
 
-def test_the_glyph_face_can_be_solved_by_its_indices(make):
-    env = make(face="features-v0")
+def test_the_glyph_face_can_be_solved_by_its_indices(minihack):
+    env = minihack(face="features-v0")
     obs, info = env.reset(options={"task": 0})
     start, held, over = obs["features"], [], False
     assert (
@@ -63,20 +49,20 @@ def test_the_glyph_face_can_be_solved_by_its_indices(make):
     assert reward == 1.0 and 0.0 in held and 1.0 in held
 
 
-def test_the_glyph_face_refuses_what_it_does_not_know(make):
+def test_the_glyph_face_refuses_what_it_does_not_know(minihack):
     with pytest.raises(ValueError, match=r"a key of Glyphs is 'glyph'; allowed: 'glyphs', .*did you mean 'glyphs'"):
-        Glyphs(make(), keys=["glyph"])
+        Glyphs(minihack(), keys=["glyph"])
     with pytest.raises(ValueError, match=r"Glyphs goes around milepost/MiniHack-v0, not <QuestEnv"):
         Glyphs(gym.make("milepost/Quest-v0"))
-    env = make(face="glyphs-v0")
+    env = minihack(face="glyphs-v0")
     env.reset(seed=0)
     with pytest.raises(TypeError, match="an action is the index of a word, a whole number, not 'north'"):
         env.step("north")
 
 
 @pytest.mark.parametrize("level", ["Corridor-R2", "Quest-Easy", "Freeze-Horn-Restricted"])
-def test_every_command_has_a_word(make, level):
-    env, rng = make(level, face="glyphs-v0"), np.random.default_rng(0)
+def test_every_command_has_a_word(minihack, level):
+    env, rng = minihack(level, face="glyphs-v0"), np.random.default_rng(0)
     _, info = env.reset(seed=1)
     for _ in range(30):
         words = env.get_wrapper_attr("words")

@@ -25,6 +25,7 @@ from milepost.wrappers import (
     SubgoalOptions,
     Trajectory,
     Uniform,
+    WeightedTests,
 )
 from milepost.wrappers.shaper import catalog
 
@@ -59,6 +60,7 @@ ROWS = {
     "score_delta_win": (ScoreDeltaWin(), lambda n, x: x + 0.25),
     "subgoal_options": (SubgoalOptions(beta=0.5), lambda n, x: x + 0.5),  # once
     "uniform": (Uniform(), lambda n, x: x),
+    "weighted_tests": (WeightedTests(), lambda n, x: x + 0.5),  # one of two equal tests, once
 }
 
 
@@ -68,6 +70,7 @@ def facts(better):
         "score": 2.0 if better else 1.0,
         "max_score": 4.0,
         "subgoals": {"key": better},
+        "tests": {"old": True, "new": better},
         "valid_action": True,
         "success": False,
     }

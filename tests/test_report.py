@@ -68,3 +68,20 @@ def test_a_success_that_nobody_knows_is_a_dash_and_no_curve(tmp_path, monkeypatc
     assert drawn == [[0.0, 0.5]] and "\n\nNote: the same game.\n\n| environment" in (tmp_path / "table.md").read_text()
     report.picture([unknown], 0.8, tmp_path / "none.png")
     assert len(drawn) == 1 and (tmp_path / "none.png").stat().st_size > 1000
+
+
+def test_sub_goals_that_every_run_knows_have_a_table():
+    def row(stack, **shares):
+        made = result("a", stack, [(0, 0.0), (20, 0.5)])
+        made["curve"][-1]["subgoals"] = {"submitted": 1.0} | shares
+        return made
+
+    rows = [row("x", mine=0.0), row("x", mine=0.0), row("y")]
+    assert report.subgoals(rows).splitlines() == [
+        "| environment | agent | stack | submitted |",
+        "| --- | --- | --- | --- |",
+        "| e | a | x | 1.00 [1.00, 1.00] |",
+        "| e | a | y | 1.00 [1.00, 1.00] |",
+    ]
+    assert "| mine |" in report.subgoals(rows[:2])
+    assert report.subgoals([result("a", "x", [(0, 0.0)])]) == ""

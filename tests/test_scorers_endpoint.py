@@ -2,8 +2,6 @@
 
 import json
 import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,41 +22,6 @@ Q = Question(
     "You have a key.",
 )
 P, R = Proposal("Take the key and open the door.", 3), Rating("Take the key.", "You take the key.")
-
-
-@contextmanager
-def server(answer):
-    """``answer(request body, number of the request) -> text of the model, or (status, body)``; yields url and requests."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append(body | {"auth": self.headers.get("Authorization")})
-            got = answer(body, len(seen))
-            if isinstance(got, str):
-                usage = {"prompt_tokens": 100, "completion_tokens": 10}
-                got = 200, json.dumps({"choices": [{"message": {"content": got}}], "usage": usage})
-            try:
-                self.send_response(got[0])
-                self.send_header("Content-Length", str(len(got[1].encode())))
-                self.end_headers()
-                self.wfile.write(got[1].encode())
-            except OSError:  # the client has had enough
-                pass
-
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}/v1", seen
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join(5)
 
 
 def judge(url, **settings):
@@ -135,7 +98,7 @@ def test_a_block_is_a_preset_or_a_text_of_several_words(settings, said):
 
 
 # -- the endpoint --------------------------------------------------------------------------------
-def test_the_request_and_what_becomes_of_the_answer():
+def test_the_request_and_what_becomes_of_the_answer(server):
     answers = {
         "question": 'I think {"take the key": true, "open the door": false, "eat": true}',
         "proposal": '{"subgoals": ["Take the key.", "open the door"]}',
@@ -153,15 +116,16 @@ def test_the_request_and_what_becomes_of_the_answer():
         s.ask([Q])
         s.close()
         assert len(seen) == 3
-        form = seen[0]["response_format"]["json_schema"]
-        assert form["schema"]["properties"].keys() == set(Q.subgoals) and seen[0]["temperature"] == 0.0
+        first = seen[0]["body"]
+        form = first["response_format"]["json_schema"]
+        assert form["schema"]["properties"].keys() == set(Q.subgoals) and first["temperature"] == 0.0
 
 
 @pytest.mark.parametrize(("schema", "form"), [("json_object", {"type": "json_object"}), ("none", None)])
-def test_endpoints_that_know_no_schema(schema, form):
+def test_endpoints_that_know_no_schema(server, schema, form):
     with server(lambda body, n: '{"grade": 1}') as (url, seen):
         judge(url, schema=schema).reply([R])
-    assert seen[0].get("response_format") == form
+    assert seen[0]["body"].get("response_format") == form
 
 
 def test_the_identity_holds_the_words_but_neither_key_nor_place(monkeypatch):
@@ -176,7 +140,7 @@ def test_the_identity_holds_the_words_but_neither_key_nor_place(monkeypatch):
     assert len({key(x.identity, Q) for x in (a, *others)}) == 5
 
 
-def test_a_key_that_comes_back_does_not_reach_the_cache(monkeypatch):
+def test_a_key_that_comes_back_does_not_reach_the_cache(server, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     with server(lambda body, n: '{"note": "sk-very-secret", "take the key": true}') as (url, seen):
         (r,) = judge(url, api_key_env="MY_KEY").reply([Q])
@@ -193,7 +157,7 @@ def test_a_frozen_judge_needs_no_key_and_another_says_so_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("answer", [(500, "broken"), (404, "no model"), (200, "<html>"), (200, "x" * 1_200_000)])
-def test_an_endpoint_that_fails_is_an_error_that_is_counted(answer):
+def test_an_endpoint_that_fails_is_an_error_that_is_counted(server, answer):
     with server(lambda body, n: answer) as (url, _):
         with pytest.raises(ChatError, match=url):
             judge(url).reply([Q, R])
@@ -202,13 +166,13 @@ def test_an_endpoint_that_fails_is_an_error_that_is_counted(answer):
         s.close()
 
 
-def test_one_failure_among_several_leaves_the_others(monkeypatch):
+def test_one_failure_among_several_leaves_the_others(server, monkeypatch):
     with server(lambda body, n: (400, "too long") if n == 2 else '{"grade": 2}') as (url, _):
         out = judge(url, parallel=1).reply([R, R, R])
     assert [r and r.raw for r in out] == ['{"grade": 2}', None, '{"grade": 2}']
 
 
-def test_nobody_there_is_found_out_once_and_a_server_that_hangs_is_left():
+def test_nobody_there_is_found_out_once_and_a_server_that_hangs_is_left(server):
     with server(lambda body, n: "") as (url, _):
         pass
     client = judge(url, parallel=1)
@@ -223,19 +187,19 @@ def test_nobody_there_is_found_out_once_and_a_server_that_hangs_is_left():
 
 
 @pytest.mark.parametrize("said", ["", "Yes!", '{"take the key": "maybe"}', "[" * 5000, '{"take the key": 7}', "\ud800"])
-def test_what_cannot_be_read_is_no_answer_and_never_a_reward(said):
+def test_what_cannot_be_read_is_no_answer_and_never_a_reward(server, said):
     with server(lambda body, n: said) as (url, _):
         s = Service(judge(url))
         assert s.ask([Q]) == [None] and s.stats["unreadable"] == 1
         s.close()
 
 
-def test_unknown_sub_goals_are_dropped():
+def test_unknown_sub_goals_are_dropped(server):
     with server(lambda body, n: '{"unheard of": true}') as (url, _):
         assert Service(judge(url)).ask([Q]) == [{}]
 
 
-def test_a_huge_answer_is_cut():
+def test_a_huge_answer_is_cut(server):
     with server(lambda body, n: "y" * 300_000) as (url, _):
         (r,) = judge(url).reply([Q])
     assert len(r.raw) == LONGEST
@@ -245,13 +209,13 @@ def test_a_huge_answer_is_cut():
     ("settings", "said"),
     [
         ({"schema": "xml"}, "schema is 'xml'; allowed: 'json_schema'"),
-        ({"parallel": 0}, "'parallel' is 0, allowed is a whole number from 1"),
-        ({"price_in": -1}, "'price_in' is -1"),
+        ({"parallel": 0}, "endpoint: parallel is 0; allowed: a whole number from 1"),
+        ({"price_in": -1}, "endpoint: price_in is -1"),
         ({"prompt": {"rolle": "generic"}}, "no setting 'rolle'; did you mean 'role'?"),
         ({"prompt": {"role": "x"}}, "role is 'x'"),
         ({"api_key": "sk-1"}, "no setting 'api_key'"),
         ({"api_key_env": "sk-1"}, "never a key"),
-        ({"timeout": float("nan")}, "'timeout' is nan"),
+        ({"timeout": float("nan")}, "endpoint: timeout is nan"),
     ],
 )
 def test_a_setting_that_is_not_allowed_is_refused(settings, said):

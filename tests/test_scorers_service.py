@@ -1,7 +1,6 @@
-"""The service: modes, budgets, failures, threads and processes; names and settings of scorers."""
+"""The service: modes, budgets, failures, threads and processes."""
 
 import itertools
-import json
 import multiprocessing
 import os
 import pickle
@@ -16,16 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import milepost
 from milepost.wrappers.scorers import (
     MissingAnswer,
-    Proposal,
     Question,
     Rating,
     Reply,
     Service,
-    Text,
-    make,
     serve,
     service,
 )
@@ -482,7 +477,8 @@ def test_a_fork_while_the_worker_runs(tmp_path):
     def child(n):
         for i in range(5):
             s.ask([rating(f"{n} {i}")])
-        ok = s.wait(5) and s.ask([rating(f"{n} 1")]) == [len(f"{n} 1") % 5 / 4] and not s.stats["errors"]
+        ok = s.wait(5) and s.ask([rating(f"{n} 1")]) == [len(f"{n} 1") % 5 / 4]
+        ok &= s.stats["errors"] == s.stats["error: OperationalError"]  # others may hold the file: it is looked up later
         s.close()
         os._exit(0 if ok else 1)
 
@@ -533,74 +529,3 @@ def test_an_async_vector_environment(tmp_path, context):
     envs.close()
     assert rewards.tolist() == ([1.0, 0.0] if context == "fork" else [1.0, 1.0])
     assert len(s._cache) == 3
-
-
-# -- names and settings --------------------------------------------------------------------------
-def test_a_spec_is_flat_json_and_wrong_names_are_refused():
-    spec = json.loads(
-        '{"scorer": "predicate", "patterns": {"a": "x"}, "mode": "async", "timeout": null, "student": {"seed": 3}}'
-    )
-    s = serve(spec)
-    assert (s.mode, s.timeout, s.model.patterns, s._student.seed) == ("async", None, {"a": "x"}, 3)
-    assert serve(s) is s and serve("predicate").mode == "sync" and serve(s.model).model is s.model
-    nested = serve({"scorer": {"scorer": "predicate", "patterns": {}}, "batch": 3})
-    assert nested.batch == 3 and nested.model.patterns == {}
-    for wrong, message in (
-        ({"scorer": "predicat"}, "did you mean 'predicate'"),
-        ({"scorer": "predicate", "pattern": {}}, "did you mean 'patterns'"),
-        ({"scorer": "predicate", "mod": "sync"}, "did you mean 'mode'"),
-        ({"scorer": "predicate", "mode": "lazy"}, "'async'"),
-        ({"scorer": "predicate", "student": {"rates": 1}}, "did you mean 'rate'"),
-        ({"scorer": "predicate", "patterns": {"a": "("}}, "'a'"),
-        ({"scorer": "predicate", "patterns": ["a"]}, "patterns"),
-        ({"scorer": "predicate", "canon": 3}, "canon"),
-        ({"scorer": "milepost.wrappers.scorers.query:SCHEMA"}, "no scorer"),
-        ({"scorer": "milepost.wrappers.scorers.query:Rating"}, "missing a required argument"),
-        ({"mode": "sync"}, "'scorer'"),
-        (3, "scorer"),
-        (None, "scorer"),
-        (object(), "kinds"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            serve(wrong)
-    with pytest.raises(ImportError, match="allow"):
-        make("os:system")
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [{"batch": 0}, {"batch": 1.0}, {"queue": True}, {"timeout": -1}, {"timeout": float("inf")}, {"max_calls": -1},
-     {"max_calls": 1.5}, {"max_seconds": float("nan")}, {"mode": None}, {"on_miss": 0.0}],
-    ids=str,
-)  # fmt: skip
-def test_settings_outside_their_range_are_refused_by_name(setting):
-    with pytest.raises(ValueError, match=next(iter(setting))):
-        Service(Judge(), **setting)
-
-
-def test_a_scorer_is_asked_only_what_it_answers():
-    with pytest.raises(ValueError, match="Predicates answers question, not a proposal"):
-        serve("predicate").ask([Proposal("a task")])
-
-
-def test_predicates_say_true_false_or_nothing():
-    s = serve({"scorer": "predicate", "patterns": {"key": r"^k - .*\bkey\b", "no rule": "x"}, "functions": {}})
-    seen = Question(("key", "unknown"), "", "a\nb", "pick up", "k - a Key.", "a\nb")
-    assert s.ask([seen, seen._replace(message=""), Question(("unknown",), *"     ")]) == [
-        {"key": 1.0},
-        {"key": 0.0},
-        None,
-    ]
-    old = seen._replace(message="", before="k - a key", after="k - a key\nmore")  # was there before
-    assert s.ask([old, old._replace(before="")]) == [{"key": 0.0}, {"key": 1.0}]
-    for said, value in ((True, {"f": 1.0}), (np.bool_(False), {"f": 0.0}), (None, None), (0.3, None), ("no", None)):
-        judge = make({"scorer": "predicate", "functions": {"f": lambda q, said=said: said}})
-        assert Service(judge).ask([Question(("f",), *"     ")]) == [value]
-    ids = [make({"scorer": "predicate", "functions": {"f": f}}).identity for f in (lambda q: True, lambda q: False)]
-    assert ids[0] != ids[1]
-
-
-def test_embeddings_pass_through():
-    judge = Judge(lambda q: Reply('{"vector": [3, 4]}'))
-    assert Service(judge).ask([Text("a")])[0].tolist() == pytest.approx([0.6, 0.8])
-    assert milepost.wrappers.scorers.Scorer

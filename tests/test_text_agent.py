@@ -12,6 +12,7 @@ import milepost  # noqa: F401
 from milepost import shape
 from milepost.baselines.agent import check_agent, make_agent
 from milepost.baselines.evaluate import evaluate
+from milepost.baselines.random_agent import RandomAgent
 from milepost.envs.text.quest.env import QuestEnv
 from milepost.wrappers import (
     CountBonus,
@@ -38,7 +39,7 @@ def one_thread():
 
 
 def weights(agent):
-    return np.concatenate([p.detach().numpy().ravel() for p in agent.policy.parameters()])
+    return np.concatenate([p.detach().cpu().numpy().ravel() for p in agent.policy.parameters()])
 
 
 def test_it_learns_quest_and_carries_over_to_unseen_worlds():
@@ -54,11 +55,11 @@ def test_it_learns_quest_and_carries_over_to_unseen_worlds():
     "layers", [[], [CountBonus(0.01), ProgressAttribution()], [PotentialShaping(key="progress"), Uniform()]]
 )
 def test_a_saved_agent_goes_on_exactly_as_if_it_had_never_stopped(tmp_path, layers):
-    straight = TextAgent(seed=2, **SMALL)
+    straight = TextAgent(seed=2, device="cpu", **SMALL)  # cuda adds in no fixed order
     env = shape(gym.make(EASY), layers)
     straight.learn(env, 300)
     straight.save(tmp_path / "agent.pt")
-    resumed = TextAgent.load(tmp_path / "agent.pt")
+    resumed = TextAgent.load(tmp_path / "agent.pt", device="cpu")
     assert np.array_equal(weights(straight), weights(resumed))
     a = straight.learn(env, 300)
     b = resumed.learn(shape(gym.make(EASY), layers), 300)
@@ -117,6 +118,16 @@ def test_lanes_hand_over_the_rewards_that_the_whole_stack_settled():
         if not e.success:  # the gate is closed: nothing of the potential is paid
             assert e.rewards.tolist() == [0.0] * len(e.rewards)
     assert any(e.success for e in done) and len(env.stack.names) == 2
+
+
+def test_evaluation_says_how_often_sub_goals_that_every_episode_has_were_reached():
+    class Named(gym.Wrapper):
+        def step(self, action):
+            *rest, info = self.env.step(action)
+            return *rest, info | {"subgoals": {"won": info["success"], str(info["score"]): True}}
+
+    got = evaluate(RandomAgent(), Named(gym.make(EASY)), 20, seed=1)
+    assert got.subgoals == {"won": got.success} and 0.0 < got.success < 1.0
 
 
 def test_evaluation_refuses_shaped_environments():
@@ -191,6 +202,9 @@ def test_every_tensor_is_made_on_the_agents_device():
     torch.set_default_device("meta")
     try:
         agent = TextAgent(device="cpu", **SMALL)
+        torch.set_default_device("cpu")  # torch's Adam counts its steps in a tensor on the default device: let it begin
+        agent.learn(shape(gym.make(EASY), [PotentialShaping(key="progress")]), 200)
+        torch.set_default_device("meta")
         agent.learn(shape(gym.make(EASY), [PotentialShaping(key="progress")]), 200)
         obs, info = gym.make(EASY).reset(seed=0)
         assert agent.act(obs, info) in info["admissible_actions"]

@@ -11,6 +11,7 @@ from .episode.uniform import Uniform
 from .facts import Facts
 from .group.grpo import Grpo
 from .group.rloo import Rloo
+from .group.verpo import DenseTestAdvantage
 from .hosts import shape
 from .shaper import MissingFact, Shaper, allow_import, catalog, load
 from .stack import Stack
@@ -20,12 +21,14 @@ from .step.count_discount import EpisodicCountDiscount
 from .step.hop_progress import HopProgress
 from .step.potential import PotentialShaping
 from .step.score_delta import ScoreDelta
+from .step.weighted_tests import WeightedTests
 from .types import Group, Level, Trajectory, Transition
 
 __all__ = [
     "Clip",
     "Conserve",
     "CountBonus",
+    "DenseTestAdvantage",
     "EpisodicCountDiscount",
     "Facts",
     "Focus",
@@ -50,6 +53,7 @@ __all__ = [
     "Trajectory",
     "Transition",
     "Uniform",
+    "WeightedTests",
     "allow_import",
     "catalog",
     "load",

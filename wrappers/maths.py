@@ -133,3 +133,21 @@ def by(items: Sequence[Trajectory], key: str) -> list[list[int]]:
     for i, t in enumerate(items):
         out.setdefault(t.meta.get(key) if key else None, []).append(i)
     return list(out.values())
+
+
+def rarity(rho: Floats, alpha: float, sigma: float | None, delta: float, hardest: bool) -> Floats:
+    """``(n,)`` VeRPO's weights of tests with pass rates ``rho`` (arXiv 2601.03525): exp(-alpha rho) over their density.
+
+    Args:
+        rho: pass rates, in [0, 1].
+        alpha: how much more a hard test weighs.
+        sigma: width in which pass rates count as alike; None: half their std, 1e-3 at least.
+        delta: guards the division by the density.
+        hardest: leave out the factor of the hardest test, so that the weights cannot all vanish; for weights that are
+            divided by their sum.
+    """
+    width = max(float(rho.std()) / 2, 1e-3) if sigma is None else sigma
+    rates, which, copies = np.unique(rho, return_inverse=True, return_counts=True)
+    density = np.exp(-(((rates[:, None] - rates) / width) ** 2) / 2) @ copies
+    w = np.exp(-alpha * (rates - (rates[0] if hardest else 0.0))) / (density + delta)
+    return np.asarray(w[which], np.float64)

@@ -77,6 +77,7 @@ class TextEnv(gym.Env[str, str]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 4}
     name = "text"
+    reward_terms: tuple[str, ...] = ("outcome",)
 
     def __init__(
         self,
@@ -100,6 +101,7 @@ class TextEnv(gym.Env[str, str]):
         self.task: int | None = None
         self.infra_failures = 0
         self._steps = 0
+        self._last = False  # this step is the last that the limit allows
         self._over = True
         self._text = ""
         self._feedback = ""  # what the world said to the last command
@@ -119,6 +121,14 @@ class TextEnv(gym.Env[str, str]):
 
     def _plan(self) -> list[str]:
         raise NotImplementedError
+
+    def _title(self, task: int) -> str:
+        """The name of a task in ``meta``."""
+        return f"{self.name}-{task}"
+
+    def _read(self, action: str) -> str:
+        """An action as ``_command`` wants it."""
+        return " ".join(action.split())[:256]
 
     def _goals(self) -> tuple[str, ...]:
         """The sub-goals as sentences, in the order of the fact's keys; none where its keys are sentences."""
@@ -151,7 +161,7 @@ class TextEnv(gym.Env[str, str]):
         self._begin(task)
         self._text = self._look()
         self._over = False
-        meta: dict[str, Any] = {"task": f"{self.name}-{task}"}
+        meta: dict[str, Any] = {"task": self._title(task)}
         if goals := self._goals():
             meta["subgoals"] = goals
         info = self._info("", True) | {"meta": meta}
@@ -190,8 +200,9 @@ class TextEnv(gym.Env[str, str]):
         if self._over:
             raise RuntimeError("the episode is over: call reset() before step()")
         self._steps += 1
+        self._last = self._steps >= self.max_steps
         try:
-            valid = self._command(" ".join(action.split())[:256])
+            valid = self._command(self._read(action))
             self._text = self._look()
             info = self._info(action, valid)
         except InfraError as e:
@@ -200,8 +211,8 @@ class TextEnv(gym.Env[str, str]):
         terminated = won or bool(info.pop("over", False))
         truncated = not terminated and self._steps >= self.max_steps
         self._over = terminated or truncated
-        reward = float(won)
-        info["reward_terms"] = {"outcome": reward}
+        terms: dict[str, float] = info.setdefault("reward_terms", {"outcome": float(won)})
+        reward = float(sum(terms.values()))
         if self.render_mode == "human":
             self.render()
         return self._text, reward, terminated, truncated, info
@@ -210,8 +221,8 @@ class TextEnv(gym.Env[str, str]):
         self.infra_failures += 1
         self._over = True
         info: dict[str, Any] = {"invalid": True, "infra_error": str(e), "success": False, "valid_action": False}
-        info |= {"reward_terms": {"outcome": 0.0}, "admissible_actions": (), "subgoals": {}, "messages": ()}
-        info |= {"score": 0.0, "max_score": 1.0, "progress": 0.0, "message": ""}
+        info |= {"reward_terms": dict.fromkeys(self.reward_terms, 0.0), "admissible_actions": (), "subgoals": {}}
+        info |= {"messages": (), "score": 0.0, "max_score": 1.0, "progress": 0.0, "message": ""}
         return self._text, 0.0, False, True, info
 
     def _info(self, action: str, valid: bool) -> dict[str, Any]:

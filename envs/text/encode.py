@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import operator
 import re
 import zlib
 from collections.abc import Sequence
@@ -13,6 +12,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
+
+from .indexed import Indexed
 
 Features = np.ndarray[Any, np.dtype[np.float32]]
 LINES = 6  # the first lines of the observation, each compared with every action
@@ -53,7 +54,7 @@ def overlap(action: str, line: str) -> tuple[float, float, float]:
     )
 
 
-class Encode(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+class Encode(Indexed):
     """Numbers for agents that take no text.
 
     Observation, a flat ``Dict``: ``observation`` float32 ``(dim,)`` in [-1, 1], hashed words and word pairs of the text;
@@ -76,12 +77,13 @@ class Encode(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         KeyError: the environment publishes no ``admissible_actions``.
     """
 
+    what = "an encoded action is the index of a row"
+
     def __init__(self, env: gym.Env[Any, Any], dim: int = 256, action_dim: int = 64, max_actions: int = 32) -> None:
         for what, n in (("dim", dim), ("action_dim", action_dim), ("max_actions", max_actions)):
             if isinstance(n, bool) or not isinstance(n, int) or n < 1:
                 raise ValueError(f"{what} is {n!r}; allowed: a whole number from 1")
-        gym.utils.RecordConstructorArgs.__init__(self, dim=dim, action_dim=action_dim, max_actions=max_actions)
-        gym.Wrapper.__init__(self, env)
+        super().__init__(env, dim=dim, action_dim=action_dim, max_actions=max_actions)
         self.dim, self.action_dim, self.max_actions = dim, action_dim, max_actions
         self.observation_space = Dict(
             {
@@ -91,42 +93,15 @@ class Encode(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
             }
         )
         self.action_space = Discrete(max_actions)
-        self._choices: tuple[str, ...] = ()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Resets the environment and encodes its first observation."""
-        obs, info = self.env.reset(seed=seed, options=options)
-        return self._encoded(obs, info)
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Takes the admissible action of this index.
-
-        Raises:
-            TypeError: the action is no whole number.
-        """
-        try:
-            i = operator.index(action)
-        except TypeError:
-            raise TypeError(f"an encoded action is the index of a row, a whole number, not {action!r}") from None
-        command = self._choices[i] if 0 <= i < len(self._choices) else ""
-        obs, reward, terminated, truncated, info = self.env.step(command)
-        obs, info = self._encoded(obs, info)
-        return obs, reward, terminated, truncated, info
-
-    def snapshot(self) -> dict[str, Any]:
-        """The environment's snapshot, and which actions the rows stand for."""
-        return {"inner": self.env.get_wrapper_attr("snapshot")(), "choices": self._choices}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Goes back to it."""
-        self.env.get_wrapper_attr("restore")(snapshot["inner"])
-        self._choices = snapshot["choices"]
+    def _command(self, i: int) -> str:
+        return self._choices[i] if 0 <= i < len(self._choices) else ""
 
     def action_masks(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """``(max_actions,)`` bool, as sb3-contrib's MaskablePPO asks for it."""
         return np.arange(self.max_actions) < len(self._choices)
 
-    def _encoded(self, text: str, info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _shown(self, text: str, info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if "admissible_actions" not in info:
             raise KeyError("Encode needs info['admissible_actions'], which this environment does not publish")
         every = sorted(info["admissible_actions"])

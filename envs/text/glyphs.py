@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 
 from . import minihack_actions as a
 from . import minihack_words as w
+from .indexed import Indexed
 from .minihack_game import PICK_UP, Game, nethack
 
 # what a square of the crop is told apart as; one feature each
@@ -98,7 +98,7 @@ def vocabulary(game: Game) -> tuple[str, ...]:
     return tuple(words)
 
 
-class Glyphs(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+class Glyphs(Indexed):
     """Arrays for agents that take no text.
 
     Observation, a flat ``Dict`` of ``keys``: ``glyphs`` int16 ``(21, 79)``, NetHack's numbers of what the map shows;
@@ -121,6 +121,8 @@ class Glyphs(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         ValueError: an unknown key, or an environment that is not MiniHack.
     """
 
+    what = "an action is the index of a word"
+
     def __init__(self, env: gym.Env[Any, Any], keys: Sequence[str] | None = None) -> None:
         from ..errors import one_of
         from .minihack import MiniHackEnv
@@ -131,8 +133,7 @@ class Glyphs(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
                 raise one_of("a key of Glyphs", key, _KEYS)
         if not isinstance(env.unwrapped, MiniHackEnv):
             raise ValueError(f"Glyphs goes around milepost/MiniHack-v0, not {env.unwrapped}")
-        gym.utils.RecordConstructorArgs.__init__(self, keys=None if keys is None else list(keys))
-        gym.Wrapper.__init__(self, env)
+        super().__init__(env, keys=None if keys is None else list(keys))
         self.keys, self._world = chosen, env.unwrapped
         self.words = vocabulary(self._world.game)
         spaces: dict[str, gym.Space[Any]] = {
@@ -145,28 +146,10 @@ class Glyphs(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         }
         self.observation_space = Dict({key: spaces[key] for key in chosen})
         self.action_space = Discrete(len(self.words))
-        self._choices: tuple[str, ...] = ()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Resets the environment and shows its first screen."""
-        _, info = self.env.reset(seed=seed, options=options)
-        return self._shown(info)
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Does the word of this index.
-
-        Raises:
-            TypeError: the action is no whole number.
-        """
-        try:
-            i = operator.index(action)
-        except TypeError:
-            raise TypeError(f"an action is the index of a word, a whole number, not {action!r}") from None
+    def _command(self, i: int) -> str:
         word = self.words[i] if 0 <= i < len(self.words) else ""
-        command = next((c for c in self._choices if word_of(c) == word), "")
-        _, reward, terminated, truncated, info = self.env.step(command)
-        obs, info = self._shown(info)
-        return obs, reward, terminated, truncated, info
+        return next((c for c in self._choices if word_of(c) == word), "")
 
     def index_of(self, command: str) -> int:
         """The action that stands for a command, such as one of the oracle's.
@@ -176,21 +159,12 @@ class Glyphs(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         """
         return self.words.index(word_of(command))
 
-    def snapshot(self) -> dict[str, Any]:
-        """The environment's snapshot, and what can be done."""
-        return {"inner": self.env.get_wrapper_attr("snapshot")(), "choices": self._choices}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Goes back to it."""
-        self.env.get_wrapper_attr("restore")(snapshot["inner"])
-        self._choices = snapshot["choices"]
-
     def action_masks(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """``(words,)`` bool, as sb3-contrib's MaskablePPO asks for it."""
         can = {word_of(c) for c in self._choices}
         return np.array([word in can for word in self.words])
 
-    def _shown(self, info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _shown(self, text: str, info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         self._choices = tuple(info["admissible_actions"])
         game, mask = self._world.game, self.action_masks().astype(np.int8)
         make = {

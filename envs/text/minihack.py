@@ -59,7 +59,7 @@ class MiniHackEnv(TextEnv):
 
     The oracle knows what the hero has seen. It is declared for levels whose stairs can be walked to: ``Room``,
     ``KeyRoom``, ``MultiRoom``, ``Corridor``, ``MazeWalk``, ``ClosedDoor``, ``LockedDoor``, ``Labyrinth``; elsewhere
-    ``oracle()`` raises ``NotImplementedError``.
+    ``oracle()`` raises ``ValueError``.
 
     ## Arguments
     ``level``: a name or an id of MiniHack. ``max_steps``: None for the level's own. ``worlds``, ``split``,
@@ -192,13 +192,11 @@ class MiniHackEnv(TextEnv):
         """The next command of a walker that knows what the hero has seen.
 
         Raises:
-            NotImplementedError: the level has no oracle.
+            ValueError: the level has no oracle; names those that have.
             RuntimeError: the task is solved already, or the walker sees no way.
         """
         if not solvable(self.level):
-            raise NotImplementedError(
-                f"level {self.level!r} has no oracle; families that have: {', '.join(sorted(FAMILIES))}"
-            )
+            raise ValueError(f"level {self.level!r} has no oracle; families that have: {', '.join(sorted(FAMILIES))}")
         if self.game.over:
             raise RuntimeError("nothing is left to do")
         return self._walker.next()

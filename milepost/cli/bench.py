@@ -10,11 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .names import EXTRAS, UserError
+from .names import EXTRAS, UserError, there
 from .report import table, write_report
 from .run import versions, write_json
 from .suite import Suite
@@ -122,7 +121,7 @@ def need_extra() -> None:
     Raises:
         UserError: what the report is drawn with is not installed.
     """
-    if absent := [p for p in EXTRAS["bench"][0] if find_spec(p) is None]:
+    if absent := [p for p in EXTRAS["bench"][0] if not there(p)]:
         raise UserError(f"{' and '.join(absent)} are not installed: pip install 'milepost[bench]'")
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..baselines.judge_eval import FAMILIES, balanced, cases, score
+from ..baselines.judge_eval import FAMILIES, Case, balanced, cases, score, warm
 from ..envs.registry import entries
 from ..wrappers.scorers import Service, serve
 from .names import UserError, installed, unknown
@@ -47,8 +47,12 @@ def judge_eval(
 ) -> list[dict[str, Any]]:
     """Prints a table, a row a judge and sample; returns the rows.
 
+    Columns behind the scores: transitions without an answer, questions put to the judge, share answered from its cache, tokens,
+    their price, and milliseconds a question that was put to it. A throw-away question comes first, counted nowhere, so
+    that these are without the loading of a model.
+
     Raises:
-        UserError: an unknown judge, setting, family or view.
+        UserError: an unknown judge, setting, family or view, or a judge that fails and answers nothing.
     """
     rows: list[dict[str, Any]] = []
     chosen_envs = families(envs)
@@ -56,28 +60,42 @@ def judge_eval(
         _judge(name, settings).close()  # what is wrong is said before anything is played
     print(f"{'judge':16s} {'environment':12s} {'sample':9s} {'n':>5s} " + " ".join(f"{t:>6s}" for t in TITLES), end="")
     print(f" {'silent':>6s} {'calls':>6s} {'hits':>5s} {'tokens':>7s} {'cost':>7s} {'ms/call':>8s}")
-    for family in chosen_envs:
-        env_id, fixed = FAMILIES[family]
-        env = make_env(env_id, fixed | env_settings, split="test")
-        try:
-            pool = cases(env, POOL * n, seed, view, subgoals)
-        except ValueError as e:
-            raise UserError(f"{family}: {e}") from e
-        finally:
-            env.close()
-        for sample in samples:
-            chosen = balanced(pool, n, seed) if sample == "balanced" else pool[:n]
-            for name in judges:
-                judge = _judge(name, settings)
-                row = {"judge": name, "env": family, "id": env_id, "view": view, "sample": sample, "seed": seed}
-                row |= dataclasses.asdict(score(judge, chosen)) | {"judge_stats": judge.report()}
-                row["identity"] = judge.model.identity
-                judge.close()
-                rows.append(row)
-                _print(row)
-    if out is not None:
-        write_json(out, {"rows": rows, "settings": settings, "versions": versions()})
+    try:
+        for family in chosen_envs:
+            env_id, fixed = FAMILIES[family]
+            pool = _pool(family, fixed | env_settings, n, seed, view, subgoals)
+            for sample in samples:
+                chosen = balanced(pool, n, seed) if sample == "balanced" else pool[:n]
+                for name in judges:
+                    row = {"judge": name, "env": family, "id": env_id, "view": view, "sample": sample, "seed": seed}
+                    rows.append(row | _scored(name, settings, chosen))
+                    _print(rows[-1])
+    finally:
+        if out is not None and rows:  # what one judge said is worth keeping when the next one fails
+            write_json(out, {"rows": rows, "settings": settings, "versions": versions()})
     return rows
+
+
+def _pool(family: str, settings: dict[str, Any], n: int, seed: int, view: str, subgoals: list[str]) -> list[Case]:
+    env = make_env(FAMILIES[family][0], settings, split="test")
+    try:
+        return cases(env, POOL * n, seed, view, subgoals)
+    except ValueError as e:
+        raise UserError(f"{family}: {e}") from e
+    finally:
+        env.close()
+
+
+def _scored(name: str, settings: dict[str, Any], sample: list[Case]) -> dict[str, Any]:
+    judge = _judge(name, settings)
+    try:
+        warm(judge)
+        got = score(judge, sample)
+        if judge.trouble and got.silent == got.n:  # a judge that is not there has no score
+            raise UserError(f"judge {name}: {judge.trouble}")
+        return dataclasses.asdict(got) | {"judge_stats": judge.report(), "identity": judge.model.identity}
+    finally:
+        judge.close()
 
 
 def _judge(name: str, settings: dict[str, Any]) -> Service:

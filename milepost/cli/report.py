@@ -119,6 +119,27 @@ def table(results: list[dict[str, Any]], target: float) -> str:
     return "\n".join(lines)
 
 
+def subgoals(results: list[dict[str, Any]]) -> str:
+    """Share of episodes at whose end each sub-goal held, at the last evaluation; "" where none always has the same."""
+    parts = []
+    for env, by_arm in arms([r for r in results if r["status"] == "ok" and r["curve"]]).items():
+        last = {arm: [r["curve"][-1].get("subgoals", {}) for r in rows] for arm, rows in by_arm.items()}
+        every = [shares for rows in last.values() for shares in rows]
+        names = [g for g in (every[0] if every else ()) if all(g in shares for shares in every)]
+        if not names:
+            continue
+        head = ["environment", "agent", "stack", *names]
+        parts.append("| " + " | ".join(map(_cell, head)) + " |\n|" + " --- |" * len(head))
+        for (agent, stack), rows in last.items():
+            cells = [_cell(x) for x in (env, agent, stack)]
+            for name in names:
+                shares = [row[name] for row in rows]
+                low, high = interval(shares)
+                cells.append(f"{iqm(shares):.2f} [{low:.2f}, {high:.2f}]")
+            parts.append("| " + " | ".join(cells) + " |")
+    return "\n".join(parts)
+
+
 def write_report(
     results: list[dict[str, Any]], target: float, folder: Path, title: str, notes: Sequence[str] = ()
 ) -> None:
@@ -130,6 +151,8 @@ def write_report(
         "got there counts with the whole budget. P(better): probability of improvement over that row."
     )
     parts = [f"# {title}", said, *(f"Note: {n}." for n in notes), table(results, target)]
+    if reached := subgoals(results):
+        parts += ["Episodes at whose end a sub-goal held, in the same way:", reached]
     (folder / "table.md").write_text("\n\n".join(parts) + "\n")
     picture(results, target, folder / "curves.png")
 

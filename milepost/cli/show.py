@@ -7,7 +7,6 @@ import importlib
 import inspect
 import subprocess
 import sys
-from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
@@ -17,7 +16,7 @@ from ..baselines.llm_agent import FORM
 from ..envs.registry import entries
 from ..wrappers.scorers import SCORERS, Service
 from ..wrappers.shaper import catalog, use
-from .names import EXTRAS, SETS, UserError, installed, unknown
+from .names import EXTRAS, SETS, UserError, installed, there, unknown
 from .run import make_env
 
 FORMS = {  # agents that are no name of ours
@@ -79,6 +78,8 @@ def info(name: str) -> None:
                 print(f"  {p}")
         if e.requires and not installed(e.requires):
             print(f"\nNot installed: pip install 'milepost[{e.requires}]'")
+        if e.setup and not all(map(there, SETS[e.setup][0])):
+            print(f"\nNot installed: milepost setup {e.setup}")
     elif name in AGENTS:
         print(f"{name}: {AGENTS[name][1]}")
         if name == "text":
@@ -127,7 +128,7 @@ def setup(names: list[str]) -> int:
         if name in SETS and names:
             _install(name)
         packages, what = EXTRAS[name] if name in EXTRAS else (SETS[name][0], SETS[name][2])
-        absent = [p for p in packages if find_spec(p) is None]
+        absent = [p for p in packages if not there(p)]
         if absent:
             (missing if name in EXTRAS else to_set_up).append(name)
         print(f"{name:12s} {'missing ' + ', '.join(absent) if absent else 'installed':28s} {what}")

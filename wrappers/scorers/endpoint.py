@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..shaper import nearest
-from .http import ChatClient, ChatError, check
+from .http import ChatClient, ChatError
 from .prompt import Prompt
 from .query import Query, Reply
+from .settings import check
 
 LONGEST = 20_000  # characters of an answer that are kept
 _SCHEMAS = ("json_schema", "json_object", "none")
@@ -59,9 +60,9 @@ class Endpoint:
     def __post_init__(self) -> None:
         if self.schema not in _SCHEMAS:
             raise ValueError(f"openai: schema is {self.schema!r}; allowed: {', '.join(map(repr, _SCHEMAS))}")
-        check("parallel", self.parallel, 1, whole=True)
+        check("endpoint", "parallel", self.parallel, 1, whole=True)
         for name in ("price_in", "price_out"):
-            check(name, getattr(self, name), 0)
+            check("endpoint", name, getattr(self, name), 0)
         known = Prompt.__dataclass_fields__
         for name in self.prompt if isinstance(self.prompt, dict) else [self.prompt]:
             if name not in known:

@@ -13,6 +13,8 @@ from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from .settings import check
+
 _EXCERPT = 200  # characters of a strange answer that an error repeats
 _MOST = 1_000_000  # bytes of an answer that are read
 
@@ -80,10 +82,10 @@ class ChatClient:
             raise ValueError(f"an endpoint's url is http://HOST:PORT/v1 or https://HOST/v1, not {url!r}")
         if parts.username or parts.password or parts.query:
             raise ValueError("the url of an endpoint holds no credentials: name an environment variable in api_key_env")
-        check("temperature", temperature, 0)
-        check("max_tokens", max_tokens, 1, whole=True)
-        check("timeout", timeout, 0.001)
-        check("retries", retries, 0, whole=True)
+        check("endpoint", "temperature", temperature, 0)
+        check("endpoint", "max_tokens", max_tokens, 1, whole=True)
+        check("endpoint", "timeout", timeout, 0.001)
+        check("endpoint", "retries", retries, 0, whole=True)
         if api_key_env is not None and (
             not isinstance(api_key_env, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", api_key_env)
         ):
@@ -148,18 +150,6 @@ class ChatClient:
                 break
         told = f"the endpoint {self.url} {why}"
         raise ChatError(told.replace(key, "***") if key else told, status)
-
-
-def check(name: str, value: Any, low: float, whole: bool = False) -> None:
-    """Is this number allowed as an endpoint's setting?
-
-    Raises:
-        ValueError: it is not.
-    """
-    kind = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < float("inf"):
-        what = "a whole number" if whole else "a number"
-        raise ValueError(f"the endpoint's setting {name!r} is {value!r}, allowed is {what} from {low}")
 
 
 def _said(raw: bytes) -> Said | None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .query import Query, Question, Reply, Text
+from .settings import check
 from .weights import MINILM, checked, folder, need, sha256
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -67,8 +68,7 @@ class MiniLM:
     kinds = ("text",)
 
     def __post_init__(self) -> None:
-        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
-            raise ValueError(f"minilm: batch is {self.batch!r}; allowed: a whole number from 1")
+        check("minilm", "batch", self.batch, 1, whole=True)
         if not isinstance(self.path, str) or (self.path and not (Path(self.path) / "model.safetensors").is_file()):
             raise ValueError(f"minilm: path is {self.path!r}; allowed: a folder with model.safetensors, or nothing")
         self._known: dict[str, Vectors] = {}
@@ -196,10 +196,8 @@ class EmbeddingJudge:
     kinds = ("question",)
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "slope"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"minilm: {name} is {value!r}; allowed: a number")
+        check("minilm", "threshold", self.threshold)
+        check("minilm", "slope", self.slope)
         if self.slope <= 0:
             raise ValueError(f"minilm: slope is {self.slope!r}; allowed: a number above 0")
         for name in ("examples", "counter"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..shaper import nearest
 from .query import Proposal, Query, Question, Rating
+from .settings import check
 
 PRESETS: dict[str, dict[str, str]] = {  # all words ours; {placeholders} are filled from the query
     "role": {
@@ -119,8 +120,7 @@ class Prompt:
         for name in ("separator", "environment"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"prompt: {name} is {getattr(self, name)!r}; allowed: a text")
-        if isinstance(self.longest, bool) or not isinstance(self.longest, int) or self.longest < 1:
-            raise ValueError(f"prompt: longest is {self.longest!r}; allowed: a whole number from 1")
+        check("prompt", "longest", self.longest, 1, whole=True)
 
     def _parts(self) -> list[str]:
         return PRESETS["trajectory"].get(self.trajectory, self.trajectory).split()

@@ -20,12 +20,14 @@ from typing import Any, Literal
 from ..shaper import nearest, use
 from .cache import WAIT, Cache
 from .query import Query, Question, Reply, Scorer, key
+from .settings import check
 from .student import Student
 
 MEMO = 50_000  # answers that a process keeps beside the file; a kilobyte or two each
 PART = 1_000  # queries that are looked up and waited for at once
 IDLE = 2.0  # seconds after which the worker ends; the next question starts another
 LAST = 5.0  # seconds that ``close`` waits for the batch that is under way
+SAID = 300  # characters of an error that are kept
 BUSY = 0.02  # seconds that ``async`` waits for a locked file before it leaves the look-up to the worker
 
 _OPEN: weakref.WeakSet[Service] = weakref.WeakSet()  # those that had a worker: closed when the process ends
@@ -86,17 +88,15 @@ class Service:
     """Counts. ``asked`` = ``hits`` (no call needed) + ``misses`` + ``student``; ``calls`` (queries put to the scorer),
     ``tokens``, ``cost``, ``seconds``; without an answer: ``unreadable``, ``silent``, ``failed``, ``timeouts``, ``dropped``,
     ``over_budget``; ``errors`` of scorer and file, also by name."""
+    trouble: str = field(default="", init=False, repr=False)
+    """The scorer's latest error in its own words; empty: none."""
 
     def __post_init__(self) -> None:
-        for name, low, none in (("batch", 1, False), ("queue", 1, False), ("timeout", 0, True), ("max_calls", 0, True),
-                                ("max_seconds", 0, True)):  # fmt: skip
-            value = getattr(self, name)
-            if value is None and none:
-                continue
-            kind = (int, float) if name in ("timeout", "max_seconds") else (int,)
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < math.inf:
-                what = "a number" if float in kind else "a whole number"
-                raise ValueError(f"judge: {name} is {value!r}; allowed: {what} from {low}{' or None' if none else ''}")
+        check("judge", "batch", self.batch, 1, whole=True)
+        check("judge", "queue", self.queue, 1, whole=True)
+        check("judge", "timeout", self.timeout, 0, none=True)
+        check("judge", "max_calls", self.max_calls, 0, whole=True, none=True)
+        check("judge", "max_seconds", self.max_seconds, 0, none=True)
         for name, allowed in (("mode", ("sync", "async", "frozen")), ("on_miss", ("error", "default"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"judge: {name} is {getattr(self, name)!r}; allowed: {', '.join(map(repr, allowed))}")
@@ -297,6 +297,7 @@ class Service:
                 self._call(batch)
             except BaseException as e:  # whatever a scorer does, it is counted and no reward
                 self._error(e)
+                self.trouble = " ".join(str(e).split())[:SAID] or type(e).__name__
                 self._fail(batch, "failed")
             with self._lock:
                 self._asking.clear()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .minilm import logistic, news
 from .query import Proposal, Query, Question, Rating, Reply
+from .settings import check
 from .weights import SMOLLM2, folder, need
 
 if TYPE_CHECKING:
@@ -72,16 +73,9 @@ class SmolLM2:
     kinds = ("question", "proposal", "rating")
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "batch"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"smollm2: {name} is {value!r}; allowed: a whole number from 1")
-        if (
-            isinstance(self.threshold, bool)
-            or not isinstance(self.threshold, (int, float))
-            or not math.isfinite(self.threshold)
-        ):
-            raise ValueError(f"smollm2: threshold is {self.threshold!r}; allowed: a number")
+        check("smollm2", "max_tokens", self.max_tokens, 1, whole=True)
+        check("smollm2", "batch", self.batch, 1, whole=True)
+        check("smollm2", "threshold", self.threshold)
         if not isinstance(self.calibrate, bool):
             raise ValueError(f"smollm2: calibrate is {self.calibrate!r}; allowed: True or False")
         keys = {"subgoal", "action", "message", "answer"}

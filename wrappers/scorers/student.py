@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .query import Question
+from .settings import check
 
 REPLAY = 2_000  # latest lessons that are gone over again
 Vector = tuple["np.ndarray[Any, np.dtype[np.intp]]", "np.ndarray[Any, np.dtype[np.float64]]"]  # places and values
@@ -68,16 +69,11 @@ class Student:
     """Of audits and replays."""
 
     def __post_init__(self) -> None:
-        whole = {"min_lessons": 1, "dim": 1, "replay": 0, "seed": 0}
-        for name, low in whole.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"student: {name} is {value!r}; allowed: a whole number from {low}")
-        ranges = {"confidence": (0.5, 1.0), "audit": (0.0, 1.0), "min_agreement": (0.0, 1.0), "rate": (1e-6, 1e3)}
-        for name, (low_, high) in ranges.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low_ <= value <= high:
-                raise ValueError(f"student: {name} is {value!r}; allowed: {low_} to {high}")
+        for name, low in {"min_lessons": 1, "dim": 1, "replay": 0, "seed": 0}.items():
+            check("student", name, getattr(self, name), low, whole=True)
+        ranges = {"confidence": (0.5, 1), "audit": (0, 1), "min_agreement": (0, 1), "rate": (1e-6, 1e3)}
+        for name, ends in ranges.items():
+            check("student", name, getattr(self, name), *ends)
         # apart: what it learns depends on its lessons only, not on how often it was asked
         self._audits, self._replays = (np.random.default_rng([self.seed, i]) for i in (0, 1))
         self._w = np.zeros(self.dim)

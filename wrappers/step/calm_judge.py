@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ..scorers import Proposal, Question, Service
+from ..scorers import Proposal, Query, Question, Service
 from ..shaper import MissingFact, nearest
 from ..types import Trajectory, Transition
 
@@ -108,6 +109,7 @@ class Judged:
         self.service, self.subgoals, self.view, self.task = service, subgoals, view, task
         self.threshold, self.stats = threshold, stats
         self.retro = retro and service.mode == "async"
+        self._warned = False
 
     def begin(self, obs: Any, info: dict[str, Any], known: Iterable[str] = ()) -> Seen:
         """An episode begins; ``known`` are names that settings speak of."""
@@ -127,10 +129,22 @@ class Judged:
                 raise MissingFact(LAYER, "subgoals")
             # two of an environment's may be one sentence, and a sentence is paid once
             return tuple(dict.fromkeys(told if told is not None else info["subgoals"]))
-        (proposed,) = self.service.ask([Proposal(task)])
+        (proposed,) = self._ask([Proposal(task)])
         if proposed is None:
             self.stats["no sub-goals proposed"] += 1
         return proposed or ()
+
+    def _ask(self, queries: Sequence[Query]) -> list[Any]:
+        """As the service; the first time that the judge fails it is said, later failures are only counted."""
+        said = self.service.ask(queries)
+        if self.service.trouble and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{LAYER}: the judge fails, and what it does not answer pays nothing: {self.service.trouble}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return said
 
     def truths(self, seen: Sequence[Seen], ts: Sequence[Transition]) -> list[tuple[Sequence[tuple[str, bool]], Seen]]:
         """What holds after each step, in the order of the names (empty where nothing does), and what to remember."""
@@ -141,7 +155,7 @@ class Judged:
         ]
         where = [i for i, (q, t) in enumerate(zip(queries, ts)) if q.subgoals and not t.info.get("invalid")]
         said: list[Any] = [{}] * len(queries)
-        for i, answer in zip(where, self.service.ask([queries[i] for i in where]) if where else ()):
+        for i, answer in zip(where, self._ask([queries[i] for i in where]) if where else ()):
             said[i] = answer
         return [self._one(*row) for row in zip(seen, queries, said, after)]
 

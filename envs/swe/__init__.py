@@ -1,0 +1,1 @@
+"""Software engineering: repairing real code, graded by its tests."""
