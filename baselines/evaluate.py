@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -24,8 +24,10 @@ class Evaluation:
     env_return: float
     length: float
     invalid: int  # episodes that the infrastructure ended; they count in nothing else
+    subgoals: dict[str, float] = field(default_factory=dict)
+    """Share of episodes at whose end a sub-goal held, of those that every episode's last info has."""
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain numbers as JSON knows them; a success that nobody can know is None."""
         return asdict(self) | {"success": None if math.isnan(self.success) else self.success}
 
@@ -52,6 +54,7 @@ def evaluate(agent: Any, env: gym.Env[Any, Any], episodes: int = 100, seed: int 
     side = min(SIDE, episodes) if hasattr(agent, "acts") and copyable(env) else 1
     envs = [env]
     rows: list[tuple[float, float, int]] = []
+    reached: list[dict[str, bool]] = []
     invalid = begun = 0
     running: list[list[Any]] = []  # environment, observation, info, return, length
     try:
@@ -85,9 +88,12 @@ def evaluate(agent: Any, env: gym.Env[Any, Any], episodes: int = 100, seed: int 
                 else:
                     success = float(bool(r[2]["success"])) if "success" in r[2] else math.nan
                     rows.append((success, r[3], r[4]))
+                    reached.append(dict(r[2].get("subgoals", {})))
             running = going
     finally:
         for e in envs[1:]:
             e.close()
     means = np.mean(rows, axis=0) if rows else np.zeros(3)
-    return Evaluation(len(rows), float(means[0]), float(means[1]), float(means[2]), invalid)
+    common = [g for g in (reached[0] if reached else ()) if all(g in r for r in reached)]
+    shares = {g: sum(map(bool, (r[g] for r in reached))) / len(reached) for g in common}
+    return Evaluation(len(rows), float(means[0]), float(means[1]), float(means[2]), invalid, shares)

@@ -123,6 +123,18 @@ def balanced(pool: Sequence[Case], n: int, seed: int) -> list[Case]:
     return out
 
 
+def warm(judge: Service) -> None:
+    """Asks a throw-away question, past cache and counts, so that no timing has the loading of a model in it.
+
+    What comes of it is looked at by nobody: the questions that count show what is wrong. A ``frozen`` judge is left alone.
+    """
+    if judge.mode == "frozen":
+        return
+    aside = Service(judge.model, timeout=judge.timeout, max_calls=judge.max_calls, max_seconds=judge.max_seconds)
+    aside.ask([Question(("begin",), "", "", "", "", "")])
+    aside.close()
+
+
 def score(judge: Service, sample: Sequence[Case]) -> Score:
     """The judge's verdicts on the sample against its truth."""
     answers: list[dict[str, float] | None] = []

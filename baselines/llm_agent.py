@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from ..envs.errors import InfraError
-from ..wrappers.scorers.http import ChatClient, ChatError, check
+from ..wrappers.scorers.http import ChatClient, ChatError
+from ..wrappers.scorers.settings import check
 from ..wrappers.shaper import nearest
 
 FORM = "openai:MODEL@http://HOST:PORT/v1"
@@ -57,7 +58,7 @@ class EndpointAgent:
         system: str = SYSTEM,
     ) -> None:
         self._client = ChatClient(model, url, api_key_env, temperature, max_tokens, timeout, retries)
-        check("turns", turns, 0, whole=True)
+        check("endpoint", "turns", turns, 0, whole=True)
         self._client.key()  # a key that is not there is said now, not in the middle of an episode
         self.model, self.url, self.api_key_env = model, self._client.url, api_key_env
         self.temperature, self.max_tokens = temperature, max_tokens

@@ -21,14 +21,10 @@ class OracleAgent:
         if not env.has_wrapper_attr("oracle"):
             raise ValueError(f"{env.unwrapped.spec.id if env.unwrapped.spec else env} has no oracle")
         self._next = env.get_wrapper_attr("oracle")
-        # a face with a fixed list of words says itself where a command stands
+        # the faces for agents without words say themselves where a command stands
         self._index = env.get_wrapper_attr("index_of") if env.has_wrapper_attr("index_of") else None
 
     def act(self, obs: Any, info: dict[str, Any]) -> Any:
         """The next command of the plan; on the encoded face its index."""
         command = self._next()
-        if self._index is not None:
-            return self._index(command)
-        if isinstance(obs, dict) and "action_mask" in obs:
-            return sorted(info["admissible_actions"]).index(command)
-        return command
+        return command if self._index is None else self._index(command)

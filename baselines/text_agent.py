@@ -382,7 +382,7 @@ class TextAgent:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto", **kwargs: Any) -> TextAgent:
-        """An agent that acts and goes on learning exactly as the saved one would have.
+        """An agent that acts and goes on learning exactly as the saved one would have (cuda: but for the order of sums).
 
         Raises:
             ValueError: no checkpoint of a text agent, or of another format.

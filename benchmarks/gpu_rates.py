@@ -97,11 +97,11 @@ def main() -> int:
     worst = 0.0
     print("| network | device | steps/s, training | steps/s, gradient | loss gap |\n| --- | --- | ---: | ---: | ---: |")
     for title, settings in SIZES.items():
-        gap, _ = loss_gap(args.device, settings)
+        gap, loss = loss_gap(args.device, settings)
         worst = max(worst, gap)
         for device in ("cpu", args.device):
             whole, gradient = rates(device, settings, args.steps)
-            shown = f"{gap:.1e}" if device == args.device else "-"
+            shown = f"{gap:.1e} of {loss:.4f}" if device == args.device else "-"
             print(f"| {title} | {device} | {whole:.0f} | {gradient:.0f} | {shown} |", flush=True)
     ok = worst <= TOLERANCE
     print(f"\n{'pass' if ok else 'FAIL'}: the losses differ by {worst:.1e} (at most {TOLERANCE:.0e})")

@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from milepost.cli.report import picture, table
+from milepost.cli.report import picture, subgoals, table
 from milepost.envs.registry import entries
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -80,7 +80,8 @@ def publish(folder: Path, target: float, baseline: bool, docs: Path = DOCS) -> l
     written = [out / f"{name}.json", out / f"{name}.png", docs / "evidence.md"]
     written[0].write_text(json.dumps(data, separators=(",", ":")) + "\n")
     shutil.copy(folder / "curves.png", written[1])
-    put(written[2], name, table(data["results"], target))
+    tables = table(data["results"], target), subgoals(data["results"])
+    put(written[2], name, "\n\n".join(filter(None, tables)))
     if rows := costs(data["results"]):
         put(written[2], f"{name} costs", rows)
     if not baseline:
