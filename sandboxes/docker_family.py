@@ -17,6 +17,7 @@ from .docker_store import Store, Tree
 
 MOST = 4  # containers that wait
 
+
 class Family:
     """Makes the boxes of one shape.
 

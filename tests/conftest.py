@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -42,6 +43,14 @@ def engine():
         pytest.skip(str(e))
     with provider:
         yield provider
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises: a job in a shell's background would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

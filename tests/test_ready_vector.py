@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import threading
+import time
 
 import gymnasium as gym
 import numpy as np
@@ -353,9 +354,14 @@ def play(env, turns, before=lambda turn: None):
     return shown
 
 
+def repo_of(env, lane):
+    """Of the running task."""
+    return list(env._lanes[lane].env.unwrapped._repos.values())[-1]
+
+
 def lose(env, lane):
     """Takes a sandbox away behind its environment's back, with all that runs in it."""
-    box = list(env._lanes[lane].env.unwrapped._repos.values())[-1].box.box  # of the running task
+    box = repo_of(env, lane).box.box
     box._provider.link.ask(do="drop", box=box._ident)
 
 
@@ -379,6 +385,10 @@ def test_a_sandbox_that_dies_under_a_command_is_received_as_an_invalid_episode()
         env.reset(seed=0)
         env.send(("```bash\nsleep 50\n```", VIEW))
         assert env.recv()[-1]["env_id"].tolist() == [1]
+        while (
+            repo_of(env, 0)._coming is not None
+        ):  # the lane's thread begins its sandbox, which must not be begun here too
+            time.sleep(0.01)
         lose(env, 0)
         _, rewards, _, truncated, infos = env.recv()
         assert (rewards[0], truncated[0], infos["invalid"][0], infos["env_id"][0]) == (0, True, True, 0)

@@ -250,7 +250,7 @@ def test_closing_a_shell_ends_its_command_at_once(box):
         sh.run("true")
 
 
-def test_an_interrupt_ends_the_command_of_a_shell(box):
+def test_an_interrupt_ends_the_command_of_a_shell(box, interruptible):
     sh = box.shell()
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()

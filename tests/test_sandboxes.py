@@ -281,7 +281,7 @@ def test_groups_of_who_was_killed_are_removed_by_the_next():
 
 
 @pytest.mark.sandbox
-def test_an_interrupt_ends_the_command(local):
+def test_an_interrupt_ends_the_command(local, interruptible):
     with local.create() as box:
         timer = threading.Timer(0.5, os.kill, (os.getpid(), 2))
         timer.start()

@@ -10,7 +10,7 @@ from milepost.envs.swe.actions import Call
 from milepost.envs.swe.env import SweEnv
 from milepost.envs.swe.instance import Instance
 from milepost.envs.swe.task import Task
-from milepost.sandboxes import SandboxLost
+from milepost.sandboxes import Limits, SandboxLost
 
 pytestmark = pytest.mark.swe
 
@@ -285,6 +285,24 @@ def test_code_that_rewrites_a_test_file_while_the_tests_run_is_found_out(tmp_pat
 def test_an_honest_repair_passes_where_the_cheats_fail(env):
     reward, info = finish(env, bash("sed -i 's/a - b/a + b/' calc.py; rm test_calc.py; echo > conftest.py"))
     assert reward == 1 and not info["tampered"] and "conftest" not in info["answer"]
+
+
+def test_changes_that_the_disk_does_not_hold_fail_the_tests_and_no_more(tree):
+    env = SweEnv(Toy(tree))
+    env._limits = Limits(disk=4 * 2**20)
+    env.reset(seed=0)
+    env._changes |= {
+        f"more_{n}.py": "#" * 2**20 for n in range(5)
+    }  # the agent wrote and moved them one after the other
+    obs, reward, terminated, truncated, info = env.step(SUBMIT)
+    assert (reward, terminated, truncated, info["tampered"]) == (0, True, False, False)
+    assert "cannot be applied: No space left" in obs
+    assert info["tests"] and not any(info["tests"].values())
+    env.reset(seed=0)
+    env._repo()._coming["more.py"] = "#" * 2**23  # no agent's doing: what cannot be begun is infrastructure
+    *_, truncated, info = env.step(bash("ls"))
+    assert truncated and info["invalid"] and "brought to its start" in info["infra_error"]
+    env.close()
 
 
 def test_a_dead_sandbox_truncates_one_episode_and_the_next_works(env):

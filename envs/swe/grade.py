@@ -122,22 +122,29 @@ def run(
     if known is not None:
         return Graded(*known)
     counted = [*task.instance.fail_to_pass, *task.instance.pass_to_pass]
+    nothing = dict.fromkeys(counted, False)
     for path, text in changes.items():
         grip = grips(pristine.get(path, ""), text or "")
         if grip:
-            nothing = dict.fromkeys(counted, False)
             graded = Graded(nothing, f"The change of {path} is refused: it takes hold of {grip}.", f"{path}: {grip}")
             cache.put(which, graded)
             return graded
     box = sandbox()
-    begin(box, {**task.changes, **changes, **(task.hidden if final else {})})
+    try:
+        begin(box, {**task.changes, **changes, **(task.hidden if final else {})})
+    except OSError as e:  # such as more than the disk holds
+        return Graded(nothing, f"The changes cannot be applied: {e.strerror}.", "")
     graded = _command(box, task, counted) if task.command else _pytest(box, task, counted)
     cache.put(which, graded)
     return graded
 
 
 def begin(box: Sandbox, changes: Mapping[str, str | None]) -> None:
-    """Puts a sandbox to its start, with files written and (None) removed."""
+    """Puts a sandbox to its start, with files written and (None) removed.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     box.restore()
     for path, text in changes.items():
         if text is not None:

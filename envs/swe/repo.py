@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ...sandboxes import Limits, Provider, Sandbox, Unavailable, make
+from ...sandboxes import Limits, Provider, Sandbox, SandboxError, Unavailable, make
 from . import grade, spectrum
 from .cache import Cache, Graded
 from .guard import may_change
@@ -81,7 +81,10 @@ class Repo:
         if self._box is None:
             self._box = self._create()
         if self._coming is not None:
-            grade.begin(self._box, self._coming)
+            try:
+                grade.begin(self._box, self._coming)
+            except OSError as e:
+                raise SandboxError(f"the agent's sandbox cannot be brought to its start: {e}") from e
             self._coming = None
         return self._box
 
