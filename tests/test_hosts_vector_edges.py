@@ -1,5 +1,6 @@
 """The VectorEnv host at its edges: reused buffers, other kinds of actions, other processes, what it refuses."""
 
+import gc
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -146,8 +147,11 @@ def test_layers_that_cannot_stand_on_a_vector_are_refused_and_lists_are_merged()
         def steps(self, states, ts):
             return [t.reward for t in ts]
 
+    kept = vector(NEXT)
     with pytest.raises(ValueError, match="team mixes the agents of one game"):
-        shape(vector(NEXT), [Team()])
+        shape(kept, [Team()])
+    gc.collect()
+    assert not kept.closed and len(steps(kept, 3)) == 3  # a refusal leaves the environment as it was
     with pytest.raises(ValueError, match="one list"):
         shape(vector(NEXT, wrap=Uniform()), [Clip()])
     env = shape(ShapedVectorEnv(vector(NEXT), [Clip()], seed=3, columns=False), Uniform())

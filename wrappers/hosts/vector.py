@@ -36,11 +36,11 @@ class ShapedVectorEnv(VectorWrapper):
         facts: Mapping[str, str | Fact] | None = None,
         columns: bool = True,
     ) -> None:
-        super().__init__(env)
         self.stack = Stack(shapers, seed, facts=facts, inner=inner_stack(env))
         for name, m in zip(self.stack.names, self.stack.shapers):
             if m.pool == "joint":
                 raise ValueError(f"{name} mixes the agents of one game, sub-environments are separate games")
+        super().__init__(env)  # after what may be refused: Gymnasium 1.2 closes env when a wrapper of it goes
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         spaces = (env.single_observation_space, env.single_action_space)
         able = all(m.columnar for m in self.stack.head) and all(map(_arrays, spaces))
