@@ -27,7 +27,7 @@ $(BIN)/python:
 $(VENV)/.ready: pyproject.toml | $(BIN)/python
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -q '$(TORCH)'
 	$(BIN)/pip install -q -e '.[dev]'
-	$(BIN)/milepost setup judges swe-data
+	$(BIN)/milepost setup judges swe-data bfcl tau2
 	$(BIN)/pip install -q -e '.[textworld]' || echo "TextWorld could not be installed (jericho needs gcc and make): its demo half and tests are left out"
 	@touch $@
 

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXTRAS = {"torch", "pettingzoo", "minari", "textworld", "PIL", "matplotlib", "tqdm", "tomli", "stable_baselines3"}
 EXTRAS |= {"sb3_contrib", "tensorboard", "nle", "minihack", "transformers", "gguf", "pyarrow", "swebench"}
+EXTRAS |= {"pydantic", "typing_extensions", "mcp", "anyio", "bm25s", "reasoning_gym", "rstr", "bfcl_eval"}
 ALLOWED = {  # folder: what its files may import at the top, besides the standard library and themselves
     "sandboxes": set(),
     "wrappers": {"numpy", "gymnasium"},

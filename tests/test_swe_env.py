@@ -6,10 +6,10 @@ import pytest
 
 from milepost.envs.errors import InfraError
 from milepost.envs.swe import diff, repo
-from milepost.envs.swe.actions import Call
 from milepost.envs.swe.env import SweEnv
 from milepost.envs.swe.instance import Instance
 from milepost.envs.swe.task import Task
+from milepost.envs.tools.calls import Call
 from milepost.sandboxes import Limits, SandboxLost
 
 pytestmark = pytest.mark.swe

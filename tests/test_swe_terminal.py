@@ -10,8 +10,8 @@ import pytest
 
 from milepost.envs.errors import InfraError
 from milepost.envs.swe import harbor, harbor_image
-from milepost.envs.swe.actions import Call
 from milepost.envs.swe.terminal import TASKS, TerminalEnv
+from milepost.envs.tools.calls import Call
 
 pytestmark = pytest.mark.swe
 

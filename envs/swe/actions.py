@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from ..tools.calls import Call
 
 _FENCE = re.compile(r"^```(?:bash|sh|shell)[ \t]*\n(.*?)^```", re.S | re.M)
 
@@ -26,17 +28,6 @@ TOOLS: dict[str, tuple[str, dict[str, tuple[str, bool, str]]]] = {
     "submit": ("Hands the repair in and ends the episode.", {}),
 }  # fmt: skip
 _TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float)}
-
-
-class Call(NamedTuple):
-    """One tool call."""
-
-    name: str
-    arguments: dict[str, Any]
-
-    def text(self) -> str:
-        """As the JSON that ``parse`` reads; equal calls have equal texts."""
-        return json.dumps({"name": self.name, "arguments": self.arguments}, ensure_ascii=False)
 
 
 class BadAction(Exception):

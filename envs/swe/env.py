@@ -13,8 +13,9 @@ from ...sandboxes import Limits, Provider, SandboxError, SandboxLost
 from ..errors import InfraError, one_of
 from ..text.base import TEST, Split, TextEnv
 from ..text.spaces import Unicode
+from ..tools.calls import Call
 from . import actions, diff, library, plan, spectrum
-from .actions import BadAction, Call
+from .actions import BadAction
 from .cache import Cache
 from .grade import LIBRARY
 from .guard import may_change

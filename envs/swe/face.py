@@ -14,8 +14,8 @@ from gymnasium.spaces import Box, Dict, Discrete
 
 from ..text.base import whole
 from ..text.indexed import Indexed
+from ..tools.calls import Call
 from . import mutate, plan
-from .actions import Call
 from .env import SweEnv
 
 TOOLS = ("submit", "run_tests", "undo")

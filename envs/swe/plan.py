@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from ..tools.calls import Call
 from . import mutate
-from .actions import Call
 from .diff import Hunk
 from .spectrum import Suspicion
 

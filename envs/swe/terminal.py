@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 from ...sandboxes import Provider, Snapshot
 from ..errors import InfraError, one_of
 from ..text.base import flag
+from ..tools.calls import Call
 from . import grade, harbor
-from .actions import Call
 from .env import SweEnv
 from .harbor_grade import Machine, Terminal
 from .instance import Instance

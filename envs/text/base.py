@@ -53,7 +53,7 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-class TextEnv(gym.Env[str, str]):
+class TextEnv(gym.Env[Any, Any]):
     """Base of the text worlds: text in, text out.
 
     A subclass sets ``name`` and writes ``_begin(task)``, ``_command(text) -> valid``, ``_look() -> str``,
@@ -110,7 +110,7 @@ class TextEnv(gym.Env[str, str]):
     def _begin(self, task: int) -> None:
         raise NotImplementedError
 
-    def _command(self, command: str) -> bool:
+    def _command(self, command: Any) -> bool:
         raise NotImplementedError
 
     def _look(self) -> str:
@@ -126,9 +126,24 @@ class TextEnv(gym.Env[str, str]):
         """The name of a task in ``meta``."""
         return f"{self.name}-{task}"
 
-    def _read(self, action: str) -> str:
-        """An action as ``_command`` wants it."""
+    def _read(self, action: Any) -> Any:
+        """An action as ``_command`` wants it.
+
+        Raises:
+            TypeError: it is of another kind.
+        """
+        if not isinstance(action, str):
+            raise TypeError(f"an action is a string, not {type(action).__name__}")
         return " ".join(action.split())[:256]
+
+    def _chat(self, action: Any) -> tuple[dict[str, Any], ...]:
+        """The turn as chat messages: what the agent said, if it did, and what the world says now."""
+        turn = ({"role": "assistant", "content": action},) if action else ()
+        return (*turn, {"role": "user", "content": self._text})
+
+    def _reference(self) -> tuple[Any, ...]:
+        """What ``expose_reference`` publishes."""
+        return tuple(self._plan())
 
     def _goals(self) -> tuple[str, ...]:
         """The sub-goals as sentences, in the order of the fact's keys; none where its keys are sentences."""
@@ -146,7 +161,7 @@ class TextEnv(gym.Env[str, str]):
         first = TEST if self.split == "test" else 0
         return range(first, first + (self.worlds or TEST))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A new episode on a random task of the split, or on ``options["task"]``.
 
         Raises:
@@ -166,7 +181,7 @@ class TextEnv(gym.Env[str, str]):
             meta["subgoals"] = goals
         info = self._info("", True) | {"meta": meta}
         if self.expose_reference:
-            info["reference"] = tuple(self._plan())
+            info["reference"] = self._reference()
         if self.render_mode == "human":
             self.render()
         return self._text, info
@@ -188,21 +203,20 @@ class TextEnv(gym.Env[str, str]):
                 f"task {task!r} is not in split {self.split!r}: whole numbers from {tasks.start} to {tasks.stop - 1}"
             ) from None
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One command. Unknown commands are answered in the world and have ``valid_action = False``.
 
         Raises:
             TypeError: the action is no string.
             RuntimeError: the episode is over.
         """
-        if not isinstance(action, str):
-            raise TypeError(f"an action is a string, not {type(action).__name__}")
+        command = self._read(action)
         if self._over:
             raise RuntimeError("the episode is over: call reset() before step()")
         self._steps += 1
         self._last = self._steps >= self.max_steps
         try:
-            valid = self._command(self._read(action))
+            valid = self._command(command)
             self._text = self._look()
             info = self._info(action, valid)
         except InfraError as e:
@@ -217,7 +231,7 @@ class TextEnv(gym.Env[str, str]):
             self.render()
         return self._text, reward, terminated, truncated, info
 
-    def _failed(self, action: str, e: InfraError) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def _failed(self, action: Any, e: InfraError) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.infra_failures += 1
         self._over = True
         info: dict[str, Any] = {"invalid": True, "infra_error": str(e), "success": False, "valid_action": False}
@@ -225,10 +239,9 @@ class TextEnv(gym.Env[str, str]):
         info |= {"messages": (), "score": 0.0, "max_score": 1.0, "progress": 0.0, "message": ""}
         return self._text, 0.0, False, True, info
 
-    def _info(self, action: str, valid: bool) -> dict[str, Any]:
+    def _info(self, action: Any, valid: bool) -> dict[str, Any]:
         info = self._facts()
-        turn = [{"role": "assistant", "content": action}] if action else []
-        info["messages"] = (*turn, {"role": "user", "content": self._text})
+        info["messages"] = self._chat(action)
         info.setdefault("message", self._feedback)
         info["valid_action"] = valid
         return info

@@ -65,7 +65,7 @@ class Unicode(Text):
         return hash((type(self).__name__, self.max_length))
 
 
-def _codes(text: str, size: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+def codes(text: str, size: int) -> np.ndarray[Any, np.dtype[np.int32]]:
     out = np.full(size, -1, np.int32)  # -1 ends the text: 0 is a character
     out[: len(text)] = np.frombuffer(text.encode("utf-32-le"), np.int32)
     return out
@@ -80,7 +80,7 @@ def _create(space: Any, n: int = 1, ctx: Any = mp) -> Any:
     return ctx.Array(np.dtype(np.int32).char, n * space.max_length)
 
 
-class _Texts(Sequence[str]):
+class Texts(Sequence[str]):
     """The texts in shared memory as they are now; a copy is a plain tuple.
 
     AsyncVectorEnv reads shared memory once, at construction, and afterwards only copies what it got: right for arrays,
@@ -102,14 +102,14 @@ class _Texts(Sequence[str]):
 
 @read_from_shared_memory.register(Unicode)
 def _read(space: Unicode, shared_memory: Any, n: int = 1) -> Any:
-    return _Texts(np.frombuffer(shared_memory.get_obj(), np.int32).reshape((n, space.max_length)))
+    return Texts(np.frombuffer(shared_memory.get_obj(), np.int32).reshape((n, space.max_length)))
 
 
 @write_to_shared_memory.register(Unicode)
 def _write(space: Unicode, index: int, values: str, shared_memory: Any) -> None:
     size = space.max_length
     data = np.frombuffer(shared_memory.get_obj(), np.int32)
-    data[index * size : (index + 1) * size] = _codes(values, size)
+    data[index * size : (index + 1) * size] = codes(values, size)
 
 
 @flatten_space.register(Unicode)
@@ -119,7 +119,7 @@ def _flatten_space(space: Any) -> Box:
 
 @flatten.register(Unicode)
 def _flatten(space: Any, x: str) -> Any:  # type: ignore[misc]  # gymnasium wants Space[T] here
-    return _codes(x, space.max_length)
+    return codes(x, space.max_length)
 
 
 @unflatten.register(Unicode)

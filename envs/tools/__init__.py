@@ -1,0 +1,1 @@
+"""Environments of agents that call tools."""

@@ -1,0 +1,118 @@
+"""Calls worth choosing from, made from the tools' schemas and what the conversation showed; never from the reference."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .calls import Call
+from .tool import Tool
+
+_TOKEN = re.compile(r"[#$]?[\w@][\w@.\-]*[\w]|\w|\"[^\"]{1,60}\"|'[^']{1,60}'")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+KEPT = 64  # values kept of a kind
+CHOICES = 6  # values tried for an argument
+PER_TOOL = 12
+
+
+class Seen(NamedTuple):
+    """Values that the conversation showed, the latest last."""
+
+    words: tuple[str, ...] = ()
+    """Words and quoted texts of the user."""
+    named: tuple[tuple[str, Any], ...] = ()
+    """(key, value) of objects in results."""
+
+    def hear(self, text: str) -> Seen:
+        """With the words of a text."""
+        new = [w.strip("\"'") if w[0] in "\"'" else w for w in _TOKEN.findall(text)]
+        return self._replace(words=_latest(self.words, new))
+
+    def read(self, text: str) -> Seen:
+        """With the values of a tool's result."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return self.hear(text[:2000])
+        return self._replace(named=_latest(self.named, list(itertools.islice(_leaves(value), KEPT))))
+
+
+def _latest(old: Sequence[Any], new: Sequence[Any]) -> tuple[Any, ...]:
+    merged = dict.fromkeys(old)
+    for value in new:
+        merged.pop(value, None)
+        merged[value] = None
+    return tuple(merged)[-KEPT:]
+
+
+def _leaves(value: Any, key: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for k, v in value.items():
+            if isinstance(v, (Mapping, list)) and isinstance(k, str) and not _plain_key(k):
+                yield key, k  # an object's name as a key
+            yield from _leaves(v, str(k))
+    elif isinstance(value, list):
+        for v in value:
+            yield from _leaves(v, key)
+    elif isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(str(value)) <= 80:
+        yield key, value
+
+
+def _plain_key(key: str) -> bool:
+    return re.fullmatch(r"[a-z_]+", key) is not None
+
+
+def offers(tools: Iterable[Tool], seen: Seen, most: int) -> list[Call]:
+    """Calls of every tool with values that fit its arguments, in the order of the tools; at most ``most``.
+
+    Required arguments are filled: choices of the schema, truth values, and of texts and numbers those that were seen under the
+    same name (or one that ends alike), or that match the schema's pattern; lists get one value, and all of one kind.
+    """
+    out: list[Call] = []
+    for tool in tools:
+        properties = tool.parameters.get("properties", {})
+        needed = [a for a in properties if a in tool.parameters.get("required", ())]
+        choices = [_choices(a, properties[a], seen) for a in needed]
+        for values in itertools.islice(itertools.product(*choices), PER_TOOL):
+            out.append(Call(tool.name, dict(zip(needed, values))))
+    return out[: max(0, most)]
+
+
+def _choices(name: str, schema: Mapping[str, Any], seen: Seen) -> list[Any]:
+    if schema.get("enum"):
+        return list(schema["enum"])
+    for key in ("anyOf", "oneOf"):
+        if schema.get(key):
+            return [v for s in schema[key] for v in _choices(name, s, seen)][:CHOICES]
+    kind = schema.get("type")
+    if kind == "boolean":
+        return [True, False]
+    if kind == "array":
+        single = _choices(name.removesuffix("s"), schema.get("items") or {"type": "string"}, seen)
+        return [[v] for v in single] + ([single] if len(single) > 1 else [])
+    if kind in ("integer", "number"):
+        found = [v for k, v in seen.named if isinstance(v, (int, float)) and _alike(k, name)]
+        found += [_number(w) for w in seen.words if _NUMBER.fullmatch(w)]
+        fits = [v for v in found if kind == "number" or isinstance(v, int)]
+        low, high = schema.get("minimum", -1e18), schema.get("maximum", 1e18)
+        return list(dict.fromkeys(v for v in reversed(fits) if low <= v <= high))[:CHOICES]
+    if kind == "object":
+        return []
+    pattern = schema.get("pattern")
+    if pattern:
+        texts = [w for w in (*seen.words, *(str(v) for _, v in seen.named)) if re.search(pattern, w)]
+    else:
+        texts = [str(v) for k, v in seen.named if isinstance(v, str) and _alike(k, name)]
+        texts = texts or [w for w in seen.words if len(w) > 2]
+    return list(dict.fromkeys(reversed(texts)))[:CHOICES]
+
+
+def _number(word: str) -> int | float:
+    return float(word) if "." in word else int(word)
+
+
+def _alike(key: str, name: str) -> bool:
+    return key == name or (bool(key) and (name.endswith(f"_{key}") or key.endswith(f"_{name}") or f"{key}s" == name))
