@@ -16,7 +16,12 @@ SYSTEM = (
     "You play a text game. You see where you are and a numbered list of the actions that are possible now. "
     "Answer with the number of one action, or with its exact words, and with nothing else."
 )
+FREE = (
+    "You call tools and talk with a user. To call a tool, answer with "
+    '{"name": TOOL, "arguments": {...}} and nothing else; any other answer is said to the user.'
+)
 _NAME = re.compile(r"openai:(?P<model>.+?)@(?P<url>https?://.+)")
+_THOUGHT = re.compile(r"(?s)<think>.*?</think>")
 _LONGEST = 200  # characters of an answer that the world gets to see
 
 
@@ -27,7 +32,9 @@ class EndpointError(InfraError):
 class EndpointAgent:
     """Shows the text observation and the numbered admissible actions, reads a number or a command back.
 
-    An answer that is neither is handed to the world as it is: an invalid action, counted in ``unreadable``.
+    An answer that is neither is handed to the world as it is: an invalid action, counted in ``unreadable``. Where the
+    environment lists no actions, as tool environments do by default, every answer is the action, whole (give it
+    ``max_tokens`` enough for a tool call).
 
     Args:
         model: as the endpoint names it.
@@ -39,7 +46,7 @@ class EndpointAgent:
         timeout: seconds that one request may stand still.
         retries: further tries after a failed connection, a busy server (429) or a server error (5xx), with growing pauses.
         turns: earlier turns of the episode that are shown again.
-        system: the system prompt.
+        system: the system prompt; by default one for worlds that list actions, or one for tools and talk.
 
     Raises:
         ValueError: a setting that is not allowed, or a key that is not there.
@@ -55,7 +62,7 @@ class EndpointAgent:
         timeout: float = 60.0,
         retries: int = 2,
         turns: int = 8,
-        system: str = SYSTEM,
+        system: str | None = None,
     ) -> None:
         self._client = ChatClient(model, url, api_key_env, temperature, max_tokens, timeout, retries)
         check("endpoint", "turns", turns, 0, whole=True)
@@ -109,13 +116,15 @@ class EndpointAgent:
         listed = "\n".join(f"{i}. {c}" for i, c in enumerate(choices))
         shown = {"role": "user", "content": f"{obs}\n\nPossible actions:\n{listed}" if choices else obs}
         try:
-            said = self._client.ask([{"role": "system", "content": self.system}, *self._past, shown]).text
+            system = self.system or (SYSTEM if choices else FREE)
+            said = self._client.ask([{"role": "system", "content": system}, *self._past, shown]).text
         except ChatError as e:
             raise EndpointError(str(e)) from None
         action = read_action(said, choices)
         if action is None:
             self.unreadable += bool(choices)
-            action = " ".join(said.split())[:_LONGEST].encode(errors="replace").decode()  # no lone surrogates
+            action = " ".join(said.split())[:_LONGEST] if choices else _THOUGHT.sub("", said).strip()
+            action = action.encode(errors="replace").decode()  # no lone surrogates
         # the list of actions is left out of the past: it is most of the text and no longer true
         self._past += [{"role": "user", "content": obs}, {"role": "assistant", "content": action}]
         self._past = self._past[-2 * self.turns :] if self.turns else []
@@ -124,7 +133,7 @@ class EndpointAgent:
 
 def read_action(said: str, choices: list[str]) -> str | None:
     """The action that an answer means, or None: a number of the list, the exact words, or the only action that it names."""
-    said = re.sub(r"(?s)<think>.*?</think>", "", said).strip()
+    said = _THOUGHT.sub("", said).strip()
     exact = {c.lower(): c for c in choices}
     bare = said.lower().strip(" \t\n.!?\"'`*>[]()")
     if bare in exact:

@@ -97,6 +97,17 @@ def test_an_unreadable_answer_is_an_invalid_action_and_no_error(server):
         assert agent(url).act("x", {"admissible_actions": ("look",)}) == ""
 
 
+def test_where_no_actions_are_listed_the_whole_answer_is_the_action(server):
+    said = '<think>which?</think>\n{"name": "find", "arguments":\n  {"text": "' + "x" * 300 + '"}}\n'
+    with server(lambda body, n: said) as (url, seen):
+        a = agent(url)
+        assert a.act("User: find it", {"admissible_actions": ()}) == said.partition("</think>")[2].strip()
+        agent(url, system="Be brief.").act("User: find it", {})
+    assert a.unreadable == 0 and seen[0]["body"]["messages"][0]["content"].startswith("You call tools")
+    assert seen[0]["body"]["messages"][1]["content"] == "User: find it"
+    assert seen[1]["body"]["messages"][0]["content"] == "Be brief."
+
+
 # -- failing -------------------------------------------------------------------------------------
 def test_a_busy_server_is_asked_again_with_growing_pauses(server, no_pauses):
     answers = [(429, "later"), (503, "later"), "1"]
