@@ -292,8 +292,8 @@ class ReadyVectorEnv(VectorEnv[Any, Any, Any]):
             for info in outcome.infos:
                 infos = rows._add_info(infos, info, row)
         rewards = np.array([o.reward for o in outcomes], np.float64)
-        ends = (np.array([o[k] for o in outcomes], np.bool_) for k in (2, 3))
-        return self._observations([o.obs for o in outcomes]), rewards, *ends, infos
+        terminated, truncated = (np.array([o[k] for o in outcomes], np.bool_) for k in (2, 3))
+        return self._observations([o.obs for o in outcomes]), rewards, terminated, truncated, infos
 
     # -- the environments ------------------------------------------------------------------------
     def _each(self, name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> tuple[Any, ...]:

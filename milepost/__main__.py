@@ -132,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     c.add_argument("--seed", type=_number(0), default=0)
     several(c, "--needs", "DIST", "installed distributions that the tests import, beside those that are found out")
     c.add_argument("--sandbox", default="local", choices=["local", "docker"])
-    c.add_argument("--timeout", type=float, default=60.0, help="seconds that one run of a package's tests may take")
+    c.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds for a run of a package's tests, or a step of its build"
+    )
     c = command("setup", "what the optional parts bring, and whether they are there")
     c.add_argument("extra", nargs="*")
     c = command("demo", "the main job: shaping against sparse reward, a table and a picture")

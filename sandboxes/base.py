@@ -118,10 +118,12 @@ class Shell(Protocol):
         A command that ends the shell (``exit 3``, a kill, the timeout) is a result; the next command gets a fresh shell in
         the directory of the last, its variables lost, and ``restarts`` counts it.
         """
+        ...
 
     @property
     def restarts(self) -> int:
         """How often the shell had to be started again."""
+        ...
 
     def close(self) -> None:
         """Ends the shell and what runs in it."""
@@ -165,9 +167,11 @@ class Sandbox(Protocol):
             ValueError: a timeout that is no positive number, a name or value with a NUL, a user that the provider lacks.
             SandboxError: the sandbox is gone or cannot be reached.
         """
+        ...
 
     def shell(self) -> Shell:
         """A new bash session; closed with the sandbox, ended by ``restore``."""
+        ...
 
     def read(self, path: str) -> bytes:
         """The bytes of a file; relative paths start at ``workdir``.
@@ -176,6 +180,7 @@ class Sandbox(Protocol):
             OSError: as ``open`` does: ``FileNotFoundError``, ``IsADirectoryError``, ``PermissionError`` ...; a pipe, socket
                 or device is refused.
         """
+        ...
 
     def write(self, path: str, data: bytes | str, *, mode: int = 0o644) -> None:
         """Writes a file (UTF-8 if text), making its directories; an existing one is replaced, its mode too.
@@ -203,12 +208,14 @@ class Sandbox(Protocol):
 
     def snapshot(self) -> Snapshot:
         """The tree as it is: content, modes, links, times to the nanosecond. Processes and /tmp are not part of it."""
+        ...
 
     def restore(self, snapshot: Snapshot | None = None) -> None:
         """Puts the tree back exactly (None: as it was created), empties /tmp, kills all processes and shells."""
 
     def fork(self, snapshot: Snapshot | None = None) -> Sandbox:
         """A new sandbox with the tree as it is now, or of a snapshot. Neither sees the other's changes."""
+        ...
 
     def close(self) -> None:
         """Ends all processes and frees everything; calling it again does nothing."""
@@ -238,6 +245,7 @@ class Provider(Protocol):
             ValueError: a workdir that is not absolute or would hide the system.
             SandboxError: it could not be made.
         """
+        ...
 
     def close(self) -> None:
         """Closes all its sandboxes and snapshots."""
@@ -262,18 +270,21 @@ class Box(Protocol):
         Raises:
             SandboxLost: there is nothing to start it in.
         """
+        ...
 
     def kill(self) -> None:
         """Ends every process inside, servers too."""
 
     def save(self) -> Any:
         """A token for the tree as it is."""
+        ...
 
     def load(self, token: Any) -> None:
         """Ends every process inside, then puts the tree back (None: as created) and empties /tmp."""
 
     def clone(self, token: Any) -> Box:
         """A new box with that tree."""
+        ...
 
     def forget(self, token: Any) -> None:
         """Frees a token."""
@@ -287,12 +298,14 @@ class Stream(Protocol):
 
     def wait(self, seconds: float | None) -> bool:
         """Waits until there is something to read, or the end; False when the time is over."""
+        ...
 
     def send(self, data: bytes) -> None:
         """Sends all of it; ``OSError`` when the other side is gone or has taken nothing for ten seconds."""
 
     def recv(self) -> bytes:
         """What there is to read, b"" at the end; ``OSError`` when the other side is gone."""
+        ...
 
     def close(self) -> None:
         """Closes it, which ends the server at the other side."""

@@ -196,7 +196,7 @@ class Server:
         self.pids[job.pid] = job
 
     def feed(self, job: Job) -> None:
-        """Writes waiting input; what a program no longer reads counts as taken."""
+        """Writes waiting input. What a program no longer reads is dropped and not taken: no more need come until it ends."""
         taken = 0
         while job.waiting and job.input >= 0:
             try:
@@ -216,7 +216,6 @@ class Server:
             else:
                 job.waiting[0] = job.waiting[0][n:]
         if job.input < 0:
-            taken += sum(map(len, job.waiting))
             job.waiting.clear()
         job.taken += taken
         if job.taken >= CHUNK:  # the sender may have many times as much on its way

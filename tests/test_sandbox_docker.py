@@ -648,5 +648,9 @@ def test_cycles_leak_nothing(tmp_path, cycles):
             cycle()
         after = held()
         assert after[0] <= files and after[1] <= threads and after[2] < memory + 20 * MB
+        for _ in range(100):  # a busy engine lists one that it has removed for a while
+            if not containers(provider):
+                break
+            time.sleep(0.2)
         assert not containers(provider)
         assert len(provider._store._known) == 1  # of the tree

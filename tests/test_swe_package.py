@@ -1,4 +1,4 @@
-"""Tasks from packages: a distribution that is written here and served on loopback, hostile archives, and (full) PyPI's."""
+"""Tasks from packages: a distribution that is written and built here, hostile archives and backends, and (full) PyPI's."""
 
 import gzip
 import hashlib
@@ -15,7 +15,7 @@ import pytest
 from milepost.cli import swe as command
 from milepost.cli.names import UserError
 from milepost.envs.errors import InfraError
-from milepost.envs.swe import library, package, package_tree
+from milepost.envs.swe import library, package, package_tree, package_wheel
 from milepost.envs.swe.bugrepair import BugRepairEnv
 from milepost.envs.swe.grade import LIBRARY
 from milepost.envs.swe.instance import Instance, load
@@ -25,11 +25,12 @@ from milepost.sandboxes import Limits, make
 
 SUBMIT = '{"name": "submit", "arguments": {}}'
 INFO = "Metadata-Version: 2.1\nName: pebble-stats\nVersion: 1.2\nLicense-Expression: MIT\nRequires-Python: >=3.8\n"
-CODE = """from importlib.metadata import version
+CODE = """from importlib.metadata import entry_points, version
 
 from ._version import __version__
 
 assert version("pebble-stats") == __version__
+assert [e.value for e in entry_points(group="pebbles")] == ["pebble_stats:mean"]
 
 
 def mean(values):
@@ -74,18 +75,86 @@ def test_clip():
 def test_first():
     assert first([None, 4, 5]) == 4 and first([], 7) == 7
 """
-TOML = '[build-system]\nrequires = ["hatchling"]\n[tool.hatch.build.hooks.vcs]\nversion-file = "src/pebble_stats/_version.py"\n'
+TOML = '[build-system]\nrequires = ["pebble-backend>=1"]\nbuild-backend = "in_tree:backend"\nbackend-path = ["."]\n'
+IN_TREE = """import os
+
+import pebble_backend
+
+
+class backend:
+    @staticmethod
+    def get_requires_for_build_wheel(settings):
+        return ["pebble-extra"]
+
+    @staticmethod
+    def build_wheel(folder, settings):
+        import pebble_extra
+
+        print("noise")
+        with open("src/pebble_stats/_version.py", "w") as f:
+            f.write(f"__version__ = {os.environ['SETUPTOOLS_SCM_PRETEND_VERSION']!r}\\n")
+        return pebble_backend.wheel(folder, "pebble_stats", "1.2", "src")
+"""
+# of the index: wheels in which there is a module that is not to run on the machine
+BACKEND = """import os
+import zipfile
+
+
+def wheel(folder, name, version, root):
+    file, about = f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(f"{folder}/{file}", "w") as z:
+        for module in sorted(os.listdir(f"{root}/{name}")):
+            z.writestr(f"{name}/{module}", open(f"{root}/{name}/{module}").read())
+        z.writestr(f"{about}/METADATA", open("PKG-INFO").read())
+        z.writestr(f"{about}/entry_points.txt", f"[pebbles]\\nmean = {name}:mean\\n")
+        z.writestr(f"{about}/RECORD", "")
+    return file
+"""
+
+
+def harm(mark):
+    """Source that leaves a mark on the machine when it is run there."""
+    return f"try:\n    open({str(mark)!r}, 'w').close()\nexcept OSError:\n    pass\n"
 
 
 def files(mark):
     """A distribution each of whose files leaves a mark on the machine when it is run there."""
-    harm = f"try:\n    open({str(mark)!r}, 'w').close()\nexcept OSError:\n    pass\n"
+    bad = harm(mark)
     return {
-        "PKG-INFO": INFO, "pyproject.toml": TOML, "setup.py": harm, "src/pebble_stats/__init__.py": CODE + harm,
-        "tests/__init__.py": "", "tests/conftest.py": harm, "tests/test_stats.py": TESTS + harm,
+        "PKG-INFO": INFO, "pyproject.toml": TOML, "setup.py": bad, "in_tree.py": IN_TREE + bad,
+        "src/pebble_stats/__init__.py": CODE + bad, "src/pebble_stats.egg-info/PKG-INFO": "Name: pebble-stats\nVersion: 0\n",
+        "tests/__init__.py": "", "tests/conftest.py": bad, "tests/test_stats.py": TESTS + bad,
         "tests/test_more.py": "import zz_not_there\n\n\ndef test_more():\n    pass\n",
         ".git/config": "", "src/pebble_stats/__pycache__/x.pyc": "",
     }  # fmt: skip
+
+
+def wheel(members):
+    """Bytes of a .whl of name (or ZipInfo) -> content."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as z:
+        for name, content in members.items():
+            z.writestr(name, content)
+    return out.getvalue()
+
+
+def module(folder, name, text):
+    """A wheel of one module, to be put into the index."""
+    about = f"{name}-1.0.dist-info"
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    rows = {f"{name}.py": text, f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"}
+    rows[f"{about}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    path.write_bytes(wheel(rows | {f"{about}/RECORD": "".join(f"{n},,\n" for n in rows)}))
+    return path
+
+
+@pytest.fixture
+def backends(tmp_path, monkeypatch):
+    """An own cache of what builds need, which begins empty."""
+    place = tmp_path / "backends"
+    place.mkdir()
+    monkeypatch.setattr(package_wheel, "cache", lambda name: place)
+    return place
 
 
 def entry(name, kind=tarfile.REGTYPE, to="", size=0):
@@ -130,6 +199,7 @@ def index(monkeypatch):
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     monkeypatch.setenv("PIP_INDEX_URL", f"http://somebody:secret@127.0.0.1:{http.server_port}/simple")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield pages, asked
@@ -139,8 +209,8 @@ def index(monkeypatch):
 
 
 def offer(pages, path, sha256=None, text=None):
-    """Puts an archive and its page (PEP 503) into the index."""
-    name, data = path.name.rpartition("-")[0].replace("_", "-"), path.read_bytes()
+    """Puts an archive or a wheel and its page (PEP 503) into the index."""
+    name, data = path.name.partition("-")[0].replace("_", "-"), path.read_bytes()
     digest = sha256 or hashlib.sha256(data).hexdigest()
     page = (
         text
@@ -151,10 +221,15 @@ def offer(pages, path, sha256=None, text=None):
 
 
 @pytest.mark.swe
-def test_tasks_of_a_distribution_that_is_written_here(index, tmp_path, capsys):
+def test_tasks_of_a_distribution_that_is_written_here(index, backends, tmp_path, capsys):
     mark, out = tmp_path / "mark", tmp_path / "out"
     sdist = archive(tmp_path / "pebble_stats-1.2.tar.gz", files(mark))
-    offer(index[0], sdist)
+    for path in (
+        sdist,
+        module(tmp_path, "pebble_backend", BACKEND + harm(mark)),
+        module(tmp_path, "pebble_extra", harm(mark)),
+    ):
+        offer(index[0], path)
     asked = ["pebble-stats", "no-such-package"]
     assert command.build(asked, out, "1=2", 0, [], "local", 60.0) == 0
     said = capsys.readouterr()
@@ -168,6 +243,10 @@ def test_tasks_of_a_distribution_that_is_written_here(index, tmp_path, capsys):
     assert row["url"].startswith("http://127.0.0.1") and row["url"].endswith("/files/pebble_stats-1.2.tar.gz")
     tree = out / "trees/pebble-stats-1.2"
     assert not {".git", "__pycache__", "test_more.py"} & {p.name for p in tree.rglob("*")}
+    assert row["built"] == ["src/pebble_stats/_version.py"] and row["compiled"] == []
+    assert (tree / "src/pebble_stats/_version.py").read_text() == "__version__ = '1.2'\n"
+    about = [p.relative_to(tree).as_posix() for p in tree.rglob("*-info/*")]
+    assert sorted(about) == [f"src/pebble_stats-1.2.dist-info/{n}" for n in ("METADATA", "entry_points.txt")]
     assert sorted(p.name for p in out.iterdir()) == ["instances.jsonl", "packages.json", "trees"]
 
     instances = load(out / "instances.jsonl")
@@ -189,19 +268,157 @@ def test_tasks_of_a_distribution_that_is_written_here(index, tmp_path, capsys):
         finally:
             env.close()
 
-    again = tmp_path / "again"  # from a file, as there is no network now
+    again = tmp_path / "again"  # from a file, and with what is in the cache: there is no index now
+    index[0].clear()
     assert build_all([str(sdist)], again, counts={1: 2})[0].error == ""
     assert (again / "instances.jsonl").read_bytes() == (out / "instances.jsonl").read_bytes()
     assert not mark.exists(), "something of the distribution ran on the machine"
 
 
+def in_tree(text, more=""):
+    """Files of a distribution ``bad`` with a backend in its tree that needs nothing."""
+    toml = f'[build-system]\nrequires = []\nbuild-backend = "inner"\nbackend-path = ["build_it"]\n{more}'
+    tests = "def test_a():\n    pass\n"
+    return {"pyproject.toml": toml, "build_it/inner.py": text, "bad.py": "x = 1\n", "test_a.py": tests}
+
+
+HOOK = "import os, time\n\n\ndef build_wheel(folder, settings):\n    "
+FAILING = {
+    "raises": (HOOK + "raise KeyError('what is missing')\n", "bad-1 cannot be built: KeyError: 'what is missing'"),
+    "no hook": ("", "has no attribute 'build_wheel'"),
+    "hangs": (HOOK + "time.sleep(600)\n", "build_wheel did not end in 2 s"),
+    "killed": (HOOK + "os.kill(os.getpid(), 9)\n", "exit code 137"),
+    "ends": (HOOK + "os._exit(0)\n", "build_wheel ended the process"),
+    "no wheel": (HOOK + "return 'x.whl'\n", "build_wheel made no x.whl"),
+    "no name": (HOOK + "return 3\n", "build_wheel gave 3; allowed: the name of a file .whl"),
+    "a path": (HOOK + "return '../../etc/x.whl'\n", r"build_wheel gave '\.\./\.\./etc/x.whl'"),
+    "asks": (
+        "def get_requires_for_build_wheel(settings):\n    return ['x @ file:///x']\n",
+        "it wants 'x @ file:///x' for its build; allowed: names with versions",
+    ),
+}
+INFO_OF_BAD = {"bad-1.dist-info/METADATA": "Name: bad\nVersion: 1\n"}
+WRONG = {
+    "it cannot be unpacked": b"nothing",
+    "leads out": wheel({**INFO_OF_BAD, "../x": ""}),
+    "unpacks to more than": wheel({**INFO_OF_BAD, "x": "0" * 2**21}),
+    "0 directories are metadata; allowed: one": wheel({"bad.py": ""}),
+    "2 directories are metadata; allowed: one": wheel({**INFO_OF_BAD, "bad-2.dist-info/METADATA": ""}),
+    "the metadata is of good; allowed: of bad": wheel({"good-1.dist-info/METADATA": ""}),
+}
+
+
 @pytest.mark.swe
-def test_what_cannot_be_built_says_why_and_leaves_the_others(tmp_path, capsys):
+def test_backends_and_wheels_that_are_wrong_are_refused(tmp_path, backends, monkeypatch):
+    for n, (which, (text, why)) in enumerate(FAILING.items()):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        sdist = package.fetch(str(archive(folder / "bad-1.tar.gz", in_tree(text))), folder)
+        package_tree.unpack(sdist, folder / "tree")
+        before = sorted(p.name for p in (folder / "tree").rglob("*"))
+        with pytest.raises(ValueError, match=why):
+            package_wheel.build("local", folder / "tree", sdist, Limits(timeout=2.0 if which == "hangs" else 30.0))
+        assert sorted(p.name for p in (folder / "tree").rglob("*")) == before, which
+    assert len(list(backends.iterdir())) == 1  # of no requirement
+    monkeypatch.setattr(package_tree, "UNPACKED", 2**20)
+    for why, made in WRONG.items():
+        with pytest.raises(ValueError, match=f"bad-1 cannot be built: of its wheel, .*{why}"):
+            package_wheel.add(made, folder / "tree", ".", {"bad"}, sdist)
+    assert sorted(p.name for p in (folder / "tree").rglob("*")) == before
+
+
+def test_a_build_system_is_read_as_data(tmp_path):
+    file = tmp_path / "pyproject.toml"
+    assert package_wheel.read(tmp_path) == package_wheel.System(*package_wheel.LEGACY, ())
+    file.write_text("[tool.x]\n")
+    assert package_wheel.read(tmp_path) == package_wheel.System(*package_wheel.LEGACY, ())
+    file.write_text(
+        '[build-system]\nrequires = ["Foo_Bar [x] >= 1", "y; python_version > \'3\'"]\nbackend-path = [".", "a/.."]\n'
+    )
+    system = package_wheel.read(tmp_path)
+    assert [r.replace(" ", "") for r in system.requires] == ["Foo_Bar[x]>=1", 'y;python_version>"3"']
+    assert (system.backend, system.path) == (package_wheel.LEGACY[1], (".", "a/.."))
+    (tmp_path / "link").symlink_to("/etc")
+    for text, why in {
+        "requires = 3": "requires is 3; allowed: a list of texts",
+        "": "requires is None; allowed: a list of texts",
+        'requires = ["x @ https://127.0.0.1/x.whl"]': "it wants 'x @ https://127.0.0.1/x.whl' for its build; allowed: names",
+        'requires = ["https://127.0.0.1/x.whl"]': "allowed: names with versions, no URL, path or option",
+        'requires = ["--index-url=http://127.0.0.1"]': "it wants '--index-url=http://127.0.0.1' for its build",
+        'requires = ["./x"]': r"it wants '\./x'",
+        'requires = []\nbuild-backend = "a b"': "build-backend is 'a b'; allowed: MODULE or MODULE:OBJECT",
+        'requires = []\nbackend-path = ["../x"]': r"backend-path has '\.\./x'; allowed: directories of the tree",
+        'requires = []\nbackend-path = ["/"]': "backend-path has '/'",
+        'requires = []\nbackend-path = ["link"]': "backend-path has 'link'",
+        "requires = [": "pyproject.toml cannot be read",
+    }.items():
+        file.write_text(f"[build-system]\n{text}\n")
+        with pytest.raises(ValueError, match=why):
+            package_wheel.read(tmp_path)
+    file.write_text("build-system = 1\n")
+    with pytest.raises(ValueError, match="build-system is 1; allowed: a table"):
+        package_wheel.read(tmp_path)
+
+
+def test_what_a_build_needs_comes_as_wheels_alone(index, backends, tmp_path, monkeypatch):
+    pages, asked = index
+    mark = tmp_path / "mark"
+    assert list(package_wheel.fetch(()).iterdir()) == [] and not asked
+    offer(pages, archive(tmp_path / "pack-1.tar.gz", {"setup.py": harm(mark)}))  # to install this would run it
+    with pytest.raises(ValueError, match="its backend needs pack, and pip finds no wheels for that"):
+        package_wheel.fetch(["pack"])
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(InfraError, match="pip cannot fetch pack"):
+        package_wheel.fetch(["pack"])
+    assert len(list(backends.iterdir())) == 1 and not mark.exists()
+
+
+def test_a_tree_gets_of_a_wheel_what_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(package_wheel, "LONGEST", 100)
+    link = zipfile.ZipInfo("bad/link.py")
+    link.external_attr = 0o120777 << 16
+    about = "bad-1.dist-info"
+    made = wheel({
+        **INFO_OF_BAD, f"{about}/RECORD": "", f"{about}/licenses/LICENSE": "MIT", f"{about}/test_x.py": "", "other.py": "",
+        "bad/__init__.py": "from elsewhere", "bad/new.py": "new", "bad/deep/stub.pyi": "", "bad/data.json": "{}",
+        "bad/fast.so": "", "bad/x.pyc": "", "bad/x.pth": "", "bad/large.py": "#" * 101, "bad/tests/test_x.py": "",
+        "bad/away/x.py": "", link: "new.py", "_bad.abi3.so": "",
+    })  # fmt: skip
+    root = tmp_path / "src"
+    for path in ("bad/__init__.py", "bad.egg-info/PKG-INFO", "bad_other.egg-info/PKG-INFO", "else/y.py"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("of the tree")
+    (root / "bad/away").symlink_to("../else")
+    sdist = package.Sdist("bad", "1", tmp_path, "", "")
+    added = package_wheel.add(made, tmp_path, "src", {"bad"}, sdist)
+    assert added.files == ("src/bad/data.json", "src/bad/deep/stub.pyi", "src/bad/new.py")
+    assert added.compiled == ("_bad.abi3.so", "bad/fast.so")
+    there = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
+    assert there - {p.removeprefix("src/") for p in added.files} == {
+        "bad/__init__.py", "bad_other.egg-info/PKG-INFO", "else/y.py", f"{about}/METADATA", f"{about}/licenses/LICENSE",
+    }  # fmt: skip
+    assert (root / "bad/__init__.py").read_text() == "of the tree"
+
+
+@pytest.mark.swe
+def test_what_cannot_be_built_says_why_and_leaves_the_others(tmp_path, backends, capsys):
     bare = archive(tmp_path / "bare-1.tar.gz", {"PKG-INFO": "Name: bare\n", "bare.py": "x = 1\n"})
     future = archive(tmp_path / "future-1.tar.gz", {"PKG-INFO": "Requires-Python: >=9\n", "a.py": "", "test_a.py": ""})
     empty = archive(tmp_path / "empty-1.tar.gz", {"test_a.py": "def test_a():\n    pass\n"})
     own = archive(tmp_path / "iniconfig-99.tar.gz", {"iniconfig.py": "", "test_a.py": "def test_a():\n    pass\n"})
-    specs = [str(bare), str(future), str(empty), str(own), str(tmp_path / "none-1.zip"), "a b", "x[y]", "-e x"]
+    bad = archive(tmp_path / "bad-1.tar.gz", in_tree(FAILING["raises"][0]))
+    specs = [
+        str(bare),
+        str(future),
+        str(empty),
+        str(own),
+        str(bad),
+        str(tmp_path / "none-1.zip"),
+        "a b",
+        "x[y]",
+        "-e x",
+    ]
     out = tmp_path / "out"
     assert command.build(specs, out, "1=1", 0, [], "local", 60.0) == 1
     said = capsys.readouterr().out
@@ -210,6 +427,7 @@ def test_what_cannot_be_built_says_why_and_leaves_the_others(tmp_path, capsys):
         "it is for Python >=9",
         "empty has no Python module",
         "iniconfig is needed to run tests and cannot be under test",
+        "bad-1 cannot be built: KeyError: 'what is missing'",
         "none-1.zip is no file",
         "package is 'a b'; allowed: NAME, NAME==VERSION, or a file",
         "package is 'x[y]'",
@@ -266,19 +484,19 @@ def refused(path, folder, why):
     folder.mkdir()
     sdist = package.fetch(str(path), folder)
     with pytest.raises(ValueError, match=why):
-        package.unpack(sdist, folder / "tree")
+        package_tree.unpack(sdist, folder / "tree")
     assert list(folder.iterdir()) == [] and not (folder.parent / "x").exists()
 
 
 @pytest.mark.parametrize("which", HARM)
 def test_archives_that_mean_harm_are_refused(which, tmp_path, monkeypatch):
-    monkeypatch.setattr(package, "UNPACKED", 2**20)
+    monkeypatch.setattr(package_tree, "UNPACKED", 2**20)
     members, why = HARM[which]
     refused(archive(tmp_path / f"{T}.tar.gz", {}, *members), tmp_path / "in", why)
 
 
 def test_zip_files_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(package, "UNPACKED", 2**20)
+    monkeypatch.setattr(package_tree, "UNPACKED", 2**20)
     link = zipfile.ZipInfo(f"{T}/a")
     link.external_attr = 0o120777 << 16
     cases = {
@@ -298,7 +516,7 @@ def test_zip_files_too(tmp_path, monkeypatch):
     with zipfile.ZipFile(path, "w") as z:
         z.writestr("good-1.0/a.py", "x = 1\n")
         z.writestr(inner, "a.py")
-    package.unpack(package.fetch(str(path), tmp_path), tmp_path / "tree")
+    package_tree.unpack(package.fetch(str(path), tmp_path), tmp_path / "tree")
     assert (tmp_path / "tree/link").read_text() == "x = 1\n" and (tmp_path / "tree/link").is_symlink()
     for name, data in (
         (f"{T}.zip", b"nothing"),
@@ -307,7 +525,7 @@ def test_zip_files_too(tmp_path, monkeypatch):
     ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match="cannot be unpacked"):
-            package.unpack(package.fetch(str(tmp_path / name), tmp_path), tmp_path / "none")
+            package_tree.unpack(package.fetch(str(tmp_path / name), tmp_path), tmp_path / "none")
 
 
 def test_the_newest_release_that_fits_comes_and_is_what_the_index_says(index, tmp_path):

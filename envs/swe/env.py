@@ -108,7 +108,8 @@ class SweEnv(TextEnv):
         self._results = Cache(cache or None)
         self._task: Task | None = None
         self._changes: dict[str, str | None] = {}
-        self._said, self._calls = "", ()  # type: str, tuple[dict[str, Any], ...]
+        self._said = ""
+        self._calls: tuple[dict[str, Any], ...] = ()
         self._tests: dict[str, bool] | None = None
         self._fraction = self._repaired = 0.0
         self._located = self._edited = self._submitted = self._won = False
@@ -263,9 +264,9 @@ class SweEnv(TextEnv):
         try:
             if tool == "edit":
                 before = repo.read(self._task, path)
-                found = before.count(a["old"]) if a["old"] else 0
-                if found != 1:
-                    return False, f"Error: old stands {found} times in {path}; it must stand there exactly once"
+                if not plan.once(a["old"], before):
+                    found = "more than once" if a["old"] and a["old"] in before else "0 times"
+                    return False, f"Error: old stands {found} in {path}; it must stand there exactly once"
                 text = before.replace(a["old"], a["new"])
             else:
                 text = a["content"]

@@ -1,48 +1,37 @@
-"""Source distributions: found in a package index, fetched, checked and unpacked. Here they are data; nothing of them is run.
+"""Source distributions: found in a package index, fetched and checked. Here they are data; nothing of them is run.
 
-pip is asked where the index is, and for nothing else: to learn the metadata of a source distribution it would run its build.
+pip is only asked where the index is: to learn the metadata of a source distribution it would run its build.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
-import gzip
 import hashlib
 import html.parser
 import http.client
-import io
 import json
 import os
-import shutil
 import ssl
-import stat
 import subprocess
 import sys
-import tarfile
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist_filename
 from packaging.version import Version
 
-from ...sandboxes.transfer import unpack as unpack_tar
 from ..errors import InfraError
-from .checkout import LEFT_OUT
 
 MB = 2**20
-LARGEST, PAGE, UNPACKED = 64 * MB, 32 * MB, 256 * MB  # bytes fetched, of a page, of a tree
-MOST = 20_000  # files of a tree
+LARGEST, PAGE = 64 * MB, 32 * MB  # bytes fetched, of a page
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 WAIT = 60.0  # seconds for an index to say something
 _JSON = "application/vnd.pypi.simple.v1+json"
@@ -277,91 +266,6 @@ def _sdist(path: Path, sha256: str, url: str) -> Sdist:
     return Sdist(name, str(version), path, sha256, url)
 
 
-# -- the archive -------------------------------------------------------------------------------------
-def unpack(sdist: Sdist, target: Path) -> None:
-    """Its tree, without history, caches and byte code, in a directory that does not exist yet.
-
-    Raises:
-        ValueError: an entry would leave the tree (``..``, a link), is a device, or there is too much of it; names it.
-    """
-    half = Path(tempfile.mkdtemp(dir=target.parent))
-    try:
-        with tempfile.TemporaryFile() as spool:
-            try:
-                _plain_tar(sdist.file, spool)
-                spool.seek(0)
-                unpack_tar(spool, str(half))
-            except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError) as e:
-                raise ValueError(f"it cannot be unpacked ({e})") from None
-        top = list(half.iterdir())
-        if len(top) != 1 or top[0].is_symlink() or not top[0].is_dir():
-            raise ValueError(f"{len(top)} entries at its top; allowed: one directory with all of it")
-        _settle(top[0])
-        top[0].rename(target)
-    except ValueError as e:
-        raise ValueError(f"{sdist.file.name}: {e}") from None
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
-
-
-def _plain_tar(file: Path, spool: IO[bytes]) -> None:
-    """What is in an archive as an uncompressed tar, as long as it is not too much."""
-    if file.suffix == ".zip":
-        with zipfile.ZipFile(file) as archive, tarfile.open(fileobj=spool, mode="w:") as tar:
-            if len(archive.infolist()) > MOST or sum(i.file_size for i in archive.infolist()) > UNPACKED:
-                raise ValueError(f"it unpacks to more than {UNPACKED} bytes or {MOST} files")
-            for info in archive.infolist():
-                _add(archive, info, tar)
-        return
-    with gzip.open(file) as f:
-        for piece in iter(lambda: f.read(MB), b""):
-            spool.write(piece)
-            if spool.tell() > UNPACKED:
-                raise ValueError(f"it unpacks to more than {UNPACKED} bytes")
-
-
-def _add(archive: zipfile.ZipFile, info: zipfile.ZipInfo, tar: tarfile.TarFile) -> None:
-    member = tarfile.TarInfo(info.filename)
-    mode = info.external_attr >> 16
-    member.mode = mode & 0o777 or 0o644
-    if info.is_dir():
-        member.type, member.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(member)
-        return
-    if info.flag_bits & 1:
-        raise ValueError(f"{info.filename!r} is encrypted")
-    with archive.open(info) as f:
-        data = f.read(info.file_size + 1)  # what a header says of the size may be a lie
-    if len(data) > info.file_size:
-        raise ValueError(f"{info.filename!r} is larger than it says")
-    if stat.S_ISLNK(mode):
-        member.type, member.linkname = tarfile.SYMTYPE, os.fsdecode(data)
-        tar.addfile(member)
-    else:
-        member.size = len(data)
-        tar.addfile(member, io.BytesIO(data))
-
-
-def _settle(root: Path) -> None:
-    """Nothing in it but sources, and everybody may read them."""
-    files = 0
-    for place, folders, names in os.walk(root):
-        os.chmod(place, 0o755)
-        for name in [f for f in folders if f in LEFT_OUT]:
-            path = Path(place, name)
-            path.unlink() if path.is_symlink() else shutil.rmtree(path)
-            folders.remove(name)
-        for name in names:
-            path = Path(place, name)
-            files += 1
-            if name.endswith((".pyc", ".pyo")) or name in LEFT_OUT:  # .git is a file in a submodule
-                path.unlink()
-            elif not path.is_symlink():
-                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-    if files > MOST:
-        raise ValueError(f"it has {files} files; allowed: {MOST}")
-
-
 # -- the metadata ------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class About:
@@ -397,6 +301,21 @@ def _licence(said: Any) -> str:
     if words and len(words) < 60 and words.lower() not in ("unknown", "none"):
         return " ".join(words.split())
     return " AND ".join(sorted(k for k in known if k != "OSI Approved")) or "not stated: see its files"
+
+
+def requirement(text: str) -> str:
+    """What a build wants, as pip takes it: a distribution that an index has.
+
+    Raises:
+        ValueError: it is a URL, a path, an option or nothing that is understood.
+    """
+    try:
+        need = Requirement(text)
+    except InvalidRequirement:
+        need = None
+    if need is None or need.url:
+        raise ValueError(f"it wants {text[:80]!r} for its build; allowed: names with versions, no URL, path or option")
+    return str(need)
 
 
 def _required(rows: list[str]) -> Iterator[str]:

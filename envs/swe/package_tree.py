@@ -1,30 +1,133 @@
-"""What of an unpacked source distribution is imported, and what it lacks to be imported without a build: read, never run."""
+"""Trees of source distributions: unpacked with suspicion, and what of them is imported and tested. Read, never run."""
 
 from __future__ import annotations
 
 import ast
+import gzip
+import io
+import lzma
 import os
-import re
 import shutil
+import stat
 import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO
 
+from ...sandboxes.transfer import unpack as unpack_tar
+from .checkout import LEFT_OUT
 from .guard import CONFIG, is_test
 from .package import Sdist, canonical
 
 ROOTS = ("src", "lib", "python")  # directories beside setup.py in which packages keep their modules
 ASIDE = {"doc", "docs", "example", "examples", "bench", "benchmark", "benchmarks", "script", "scripts", "tool", "tools"}
 GENERATED = {"_version.py", "versioneer.py"}  # of builds; no place for a bug
-VERSION_FILES = (  # settings of build backends that name a file with the version, to be written by them
-    ("setuptools_scm", "version_file"),
-    ("setuptools_scm", "write_to"),
-    ("hatch", "build", "hooks", "vcs", "version-file"),
-)
+MB = 2**20
+UNPACKED = 256 * MB  # bytes of a tree
+MOST = 20_000  # files of a tree
 
 
+# -- the archive -------------------------------------------------------------------------------------
+def unpack(sdist: Sdist, target: Path) -> None:
+    """Its tree, without history, caches and byte code, in a directory that does not exist yet.
+
+    Raises:
+        ValueError: an entry would leave the tree (``..``, a link), is a device, or there is too much of it; names it.
+    """
+    half = Path(tempfile.mkdtemp(dir=target.parent))
+    try:
+        extract(sdist.file, half)
+        top = list(half.iterdir())
+        if len(top) != 1 or top[0].is_symlink() or not top[0].is_dir():
+            raise ValueError(f"{len(top)} entries at its top; allowed: one directory with all of it")
+        _settle(top[0])
+        top[0].rename(target)
+    except ValueError as e:
+        raise ValueError(f"{sdist.file.name}: {e}") from None
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def extract(file: Path, folder: Path) -> None:
+    """What is in a .tar.gz, .zip or .whl, in an empty directory.
+
+    Raises:
+        ValueError: as ``unpack``.
+    """
+    broken = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+    with tempfile.TemporaryFile() as spool:
+        try:
+            _plain_tar(file, spool)
+            spool.seek(0)
+            unpack_tar(spool, str(folder))
+        except broken as e:
+            raise ValueError(f"it cannot be unpacked ({e})") from None
+
+
+def _plain_tar(file: Path, spool: IO[bytes]) -> None:
+    """What is in an archive as an uncompressed tar, as long as it is not too much."""
+    if file.suffix in (".zip", ".whl"):
+        with zipfile.ZipFile(file) as archive, tarfile.open(fileobj=spool, mode="w:") as tar:
+            if len(archive.infolist()) > MOST or sum(i.file_size for i in archive.infolist()) > UNPACKED:
+                raise ValueError(f"it unpacks to more than {UNPACKED} bytes or {MOST} files")
+            for info in archive.infolist():
+                _add(archive, info, tar)
+        return
+    with gzip.open(file) as f:
+        for piece in iter(lambda: f.read(MB), b""):
+            spool.write(piece)
+            if spool.tell() > UNPACKED:
+                raise ValueError(f"it unpacks to more than {UNPACKED} bytes")
+
+
+def _add(archive: zipfile.ZipFile, info: zipfile.ZipInfo, tar: tarfile.TarFile) -> None:
+    member = tarfile.TarInfo(info.filename)
+    mode = info.external_attr >> 16
+    member.mode = mode & 0o777 or 0o644
+    if info.is_dir():
+        member.type, member.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(member)
+        return
+    if info.flag_bits & 1:
+        raise ValueError(f"{info.filename!r} is encrypted")
+    with archive.open(info) as f:
+        data = f.read(info.file_size + 1)  # what a header says of the size may be a lie
+    if len(data) > info.file_size:
+        raise ValueError(f"{info.filename!r} is larger than it says")
+    if stat.S_ISLNK(mode):
+        member.type, member.linkname = tarfile.SYMTYPE, os.fsdecode(data)
+        tar.addfile(member)
+    else:
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+
+
+def _settle(root: Path) -> None:
+    """Nothing in it but sources, and everybody may read them."""
+    files = 0
+    for place, folders, names in os.walk(root):
+        os.chmod(place, 0o755)
+        for name in [f for f in folders if f in LEFT_OUT]:
+            path = Path(place, name)
+            path.unlink() if path.is_symlink() else shutil.rmtree(path)
+            folders.remove(name)
+        for name in names:
+            path = Path(place, name)
+            files += 1
+            if name.endswith((".pyc", ".pyo")) or name in LEFT_OUT:  # .git is a file in a submodule
+                path.unlink()
+            elif not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    if files > MOST:
+        raise ValueError(f"it has {files} files; allowed: {MOST}")
+
+
+# -- what is in it -----------------------------------------------------------------------------------
 def layout(tree: Path, name: str) -> tuple[tuple[str, ...], frozenset[str]]:
     """Directories from which its modules are imported, and the names of its modules and packages.
 
@@ -71,42 +174,6 @@ def sources(tree: Path, roots: Sequence[str], own: Iterable[str]) -> list[str]:
                 continue
             found.append(relative)
     return found
-
-
-def complete(tree: Path, root: str, sdist: Sdist) -> None:
-    """Writes what a build would have made out of PKG-INFO: the metadata, and the version file that pyproject.toml names."""
-    file = tree / "PKG-INFO"
-    if file.is_file() and not any(tree.glob(f"{root}/*.egg-info/PKG-INFO")):
-        about = tree / root / f"{sdist.name.replace('-', '_')}-{sdist.version}.dist-info"
-        about.mkdir(exist_ok=True)
-        shutil.copyfile(file, about / "METADATA")
-    if not (tree / "pyproject.toml").is_file():
-        return
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        tools = tomllib.loads((tree / "pyproject.toml").read_text("utf-8")).get("tool", {})
-    except (ValueError, AttributeError):
-        return
-    for keys in VERSION_FILES:
-        value: Any = tools
-        for key in keys:
-            value = value.get(key, {}) if isinstance(value, dict) else {}
-        if not isinstance(value, str):
-            continue
-        path = Path(os.path.normpath(tree / value))
-        # resolved: a link of the tree must not lead the file elsewhere
-        if (
-            path.suffix == ".py"
-            and tree.resolve() in path.resolve().parents
-            and path.parent.is_dir()
-            and not path.exists()
-        ):
-            parts = tuple(int(p) if p.isdigit() else p for p in re.split(r"[.+]", sdist.version))
-            names = f"__version__ = version = {sdist.version!r}\n__version_tuple__ = version_tuple = {parts!r}\n"
-            path.write_text(names)
 
 
 def imported(tree: Path, files: Iterable[str], own: Iterable[str]) -> tuple[set[str], set[str]]:

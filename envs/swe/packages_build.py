@@ -1,8 +1,9 @@
-"""Tasks from packages: a source distribution's tree, the tests of it that run in a sandbox, bugs, and a check of each task.
+"""Tasks from packages: a source distribution's tree, its build and its tests in sandboxes, bugs, and a check of each task.
 
-No build is run, neither here nor in a sandbox: a tree is made importable by data alone. Its directories of modules go on the
-path, its ``PKG-INFO`` becomes the metadata that ``importlib.metadata`` reads, and a version file that its build would write
-is written from its version. What needs more, such as a compiled module without a fallback in Python, cannot be used.
+Nothing of a package runs on this machine. Its own backend builds it in a sandbox (``package_wheel``); the tree then has what
+the build made beside its sources: the metadata that ``importlib.metadata`` reads, and modules such as one with the version.
+Its directories of modules go on the path. What needs more, such as a compiled module without a fallback in Python, cannot be
+used.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import numpy as np
 
 from ...sandboxes import Limits, Provider, Sandbox, SandboxError, Unavailable, make
 from ..errors import InfraError, one_of
-from . import build, diff, grade, library, package
+from . import build, diff, grade, library, package, package_wheel
 from .bugrepair import Bugs
 from .cache import Cache
 from .instance import Instance, load, save
-from .package_tree import complete, imported, installed, layout, sources
+from .package_tree import imported, installed, layout, sources, unpack
 from .repo import Repo
 from .task import Task
 
@@ -79,7 +80,8 @@ def build_all(
         seed: of all choices.
         needs: distributions of this machine that tests import, beside those that are found out.
         sandbox: ``local`` or ``docker``; in the latter, only what its image has can be imported.
-        timeout: seconds for one run of a package's tests; test files are left out until a run takes at most half of it.
+        timeout: seconds for one run of a package's tests, and for each step of its build; test files are left out until a run
+            takes at most half of it.
         say: is told what happens, a line at a time.
 
     Raises:
@@ -133,11 +135,10 @@ def _build(
     label = f"{sdist.name}-{sdist.version}"
     tree = half / "trees" / label
     tree.parent.mkdir()
-    package.unpack(sdist, tree)
+    unpack(sdist, tree)
     about = package.about(tree)
     say(f"{row.spec}: {sdist.file.name}, {sdist.file.stat().st_size:,} bytes, licence: {about.licence}")
     roots, own = layout(tree, sdist.name)
-    complete(tree, roots[0], sdist)
     files = build.sources(str(tree))[1]
     if not files:
         raise ValueError(f"{sdist.file.name} has no tests; allowed: files test_*.py or *_test.py")
@@ -153,7 +154,12 @@ def _build(
             raise ValueError(
                 f"{sdist.name} is needed to run tests and cannot be under test: what runs them has {name} too"
             )
-    code = _some(tree, sources(tree, roots, own), seed)
+    code = _some(tree, sources(tree, roots, own), seed)  # what the build makes is no place for a bug
+    start = time.monotonic()
+    added = package_wheel.add(package_wheel.build(sandbox, tree, sdist, limits), tree, roots[0], own, sdist)
+    say(f"  built in {time.monotonic() - start:.1f} s; of the wheel: metadata{''.join(f', {f}' for f in added.files)}")
+    if added.compiled:
+        say(f"  left out {', '.join(added.compiled)}: compiled")
     blank = Instance(label, label, "", "", "", "", (), ())
     task = Task(blank, str(tree), roots=roots, needs=libs)
     with make(sandbox, **({"mounts": {grade.LIBRARY: str(place)}} if sandbox == "local" else {})) as provider:
@@ -175,10 +181,12 @@ def _build(
         save(made, half / "instances.jsonl")
         row.instances = checked(provider, half, kept, brief) if made else []
     save(row.instances, half / "instances.jsonl")
-    row.facts = extra | {
+    row.facts = {
+        **extra,
         "sdist": sdist.file.name, "url": sdist.url, "tree": label, "roots": list(roots), "needs": list(libs),
         "tests": row.tests, "tasks": len(row.instances), "families": row.families,
         "left_out": left, "not_installed": sorted(missing),
+        "built": list(added.files), "compiled": list(added.compiled),
     }  # fmt: skip
     if not row.instances:
         raise ValueError(f"{label}: no bug was noticed by some of its tests and not by all")

@@ -15,13 +15,18 @@ from .diff import Hunk
 from .spectrum import Suspicion
 
 
+def once(part: str, text: str) -> bool:
+    """It stands at one place, also where places would overlap, which ``str.count`` does not see."""
+    return bool(part) and text.find(part) == text.rfind(part) >= 0
+
+
 def edit(path: str, before: str, start: int, end: int, new: str) -> Call:
     """The call that replaces ``before[start:end]``, with as many whole lines around it as make the old text unique."""
     a, b = before.rfind("\n", 0, start) + 1, before.find("\n", end)
     b = len(before) if b < 0 else b + 1
-    while before.count(before[a:b]) != 1 and (a > 0 or b < len(before)):
+    while not once(before[a:b], before) and (a > 0 or b < len(before)):
         a = before.rfind("\n", 0, max(a - 1, 0)) + 1 if a else 0
-        if before.count(before[a:b]) != 1:
+        if not once(before[a:b], before):
             b = before.find("\n", b) + 1 or len(before)
     return Call("edit", {"path": path, "old": before[a:b], "new": before[a:start] + new + before[end:b]})
 

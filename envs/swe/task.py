@@ -41,6 +41,8 @@ class Source(Protocol):
 
     def instances(self) -> Sequence[Instance]:
         """All of them, in an order that does not change."""
+        ...
 
     def task(self, instance: Instance) -> Task:
         """What the environment needs for one; may unpack its tree."""
+        ...
