@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from milepost import shape
 from milepost.wrappers import (
+    Checklist,
     Clip,
     Conserve,
     CountBonus,
@@ -24,11 +25,13 @@ from milepost.wrappers import (
     Normalize,
     PotentialShaping,
     ProgressAttribution,
+    ReNorm,
     Scale,
     ScoreDelta,
     ScoreDeltaWin,
     Stack,
     SubgoalOptions,
+    ToolMatch,
     Trajectory,
     Uniform,
 )
@@ -52,7 +55,12 @@ class Path(gym.Env):
 
     def info(self):
         facts = {"score": float(self.x), "max_score": 4.0, "valid_action": True, "success": self.x == 4}
-        return facts | {"progress": self.x / 4, "subgoals": {"half": self.x >= 2, "end": self.x == 4}}
+        facts |= {"progress": self.x / 4, "subgoals": {"half": self.x >= 2, "end": self.x == 4}}
+        call = {"name": "go", "arguments": {"to": self.x}}
+        facts |= {"reference": ({"name": "go", "arguments": {"to": 3}},), "process_score": self.x / 4}
+        facts |= {"tool_calls": (call | {"ok": True, "result": ""},), "turn": self.x // 3}
+        items = ({"id": "half", "weight": 1.0}, {"id": "end", "weight": 1.0, "turn": 1, "depends": ("half",)})
+        return facts | {"meta": {"checklist": items}}
 
     def look(self):
         return self.x
@@ -76,7 +84,8 @@ class Spoken(Path):
     action_space = gym.spaces.Text(5, charset="vörzuk")
 
     def info(self):
-        return super().info() | {"room": f"zimmer … {self.x}"}
+        facts = {k: v for k, v in super().info().items() if k not in ("reference", "tool_calls", "meta")}
+        return facts | {"room": f"zimmer … {self.x}"}  # HDF5, in which Minari keeps it, holds no tool calls
 
     def look(self):
         return f"日本 {self.x}\n→ \N{SLIGHTLY SMILING FACE} äé"
@@ -127,6 +136,9 @@ DOZEN = [
     [ScoreDelta(), ScoreDeltaWin(), Clip(-1, 1)],
     [Mix([Uniform(), Clip(0, 0.3)]), PotentialShaping(key="progress", gamma=0.9)],
     [Conserve(Clip(0, 0.3)), ProgressAttribution(alpha=0.5, conserve="last")],
+    [Checklist(emit="turn"), ToolMatch(unmatched=-0.1), ReNorm(combine="add")],
+    [Checklist(emit="step", eta=0.5, turn=""), ToolMatch(assignment="ot")],
+    [ReNorm(beta=0.5), ToolMatch(assignment="greedy", unmatched=-0.1), Clip(-0.4, 0.4)],
 ]
 
 
@@ -272,7 +284,7 @@ def test_the_same_episode_is_paid_the_same_on_every_host(layers, host):
 
 def test_the_dozen_tells_the_identity_from_what_it_tests():
     paid = [np.round(np.concatenate([on_env(x, a) for a in ACTIONS.values()]), 9) for x in DOZEN]
-    assert len({tuple(p) for p in paid}) == len(DOZEN) == 13
+    assert len({tuple(p) for p in paid}) == len(DOZEN) == 16
 
 
 # -- recorded data -----------------------------------------------------------------------------------

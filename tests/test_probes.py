@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from milepost.wrappers import (
+    Checklist,
     Clip,
     Conserve,
     CountBonus,
@@ -18,11 +19,13 @@ from milepost.wrappers import (
     Normalize,
     PotentialShaping,
     ProgressAttribution,
+    ReNorm,
     Scale,
     ScoreDelta,
     ScoreDeltaWin,
     Stack,
     SubgoalOptions,
+    ToolMatch,
     Trajectory,
     Uniform,
     WeightedTests,
@@ -43,6 +46,7 @@ ZETA = 1.2020569031595942  # of 3
 
 # method: (an instance, most that it pays for n steps for which the environment pays x in sum), as its docstring says
 ROWS = {
+    "checklist": (Checklist(), lambda n, x: x + 1.0),  # one item, once
     "clip": (Clip(-1, 1), lambda n, x: min(x, n)),
     "conserve": (Conserve(SubgoalOptions(beta=0.5)), lambda n, x: x),
     "count_bonus": (CountBonus(0.1), lambda n, x: x + 0.1 * (2 * math.sqrt(2 * n) - 1)),  # of two things in turn
@@ -55,22 +59,29 @@ ROWS = {
     "normalize": (Normalize(), lambda n, x: math.inf if x else 0.0),  # keeps zeros and signs, promises no size
     "potential_shaping": (PotentialShaping(key="progress", gamma=1.0), lambda n, x: x + 0.25),
     "progress_attribution": (ProgressAttribution(), lambda n, x: x),
+    "re_norm": (ReNorm(), lambda n, x: 0.0),  # without success no process score pays
     "scale": (Scale(2.0, ScoreDelta()), lambda n, x: x + 2 * 0.25),
     "score_delta": (ScoreDelta(), lambda n, x: x + 0.25),
     "score_delta_win": (ScoreDeltaWin(), lambda n, x: x + 0.25),
     "subgoal_options": (SubgoalOptions(beta=0.5), lambda n, x: x + 0.5),  # once
+    "tool_match": (ToolMatch(), lambda n, x: x + 1.0),  # one call of the reference, once
     "uniform": (Uniform(), lambda n, x: x),
     "weighted_tests": (WeightedTests(), lambda n, x: x + 0.5),  # one of two equal tests, once
 }
 
 
 def facts(better):
+    call = {"name": "open" if better else "look", "arguments": {}}
     return {
         "progress": 0.5 if better else 0.25,
         "score": 2.0 if better else 1.0,
         "max_score": 4.0,
         "subgoals": {"key": better},
         "tests": {"old": True, "new": better},
+        "meta": {"checklist": ({"id": "key", "weight": 1.0},)},
+        "tool_calls": (call | {"ok": True, "result": ""},),
+        "reference": ({"name": "open", "arguments": {}},),
+        "process_score": 1.0 if better else 0.5,
         "valid_action": True,
         "success": False,
     }

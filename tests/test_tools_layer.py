@@ -112,7 +112,7 @@ class Desk(ToolEnv):
 
 @pytest.fixture
 def env():
-    env = Desk(candidates=30, weights={"format": 0.1, "valid_call": 0.1, "match": 0.4, "checklist": 0.2, "outcome": 1})
+    env = Desk(candidates=30, weights={"format": 0.1, "valid_call": 0.1, "match": 0.4, "items": 0.2, "outcome": 1})
     yield env
     env.close()
 

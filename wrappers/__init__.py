@@ -5,17 +5,22 @@ if __name__ != "milepost.wrappers":
 
 from .combine import Clip, Conserve, Focus, Gate, Mix, Normalize, Scale
 from .episode.gra import GatedRewardAccumulation
+from .episode.match_tir import ToolMatch
+from .episode.renorm import ReNorm
 from .episode.score_delta_win import ScoreDeltaWin
 from .episode.spa import ProgressAttribution
 from .episode.uniform import Uniform
 from .facts import Facts
+from .group.dual_level import DualLevelAdvantage
 from .group.grpo import Grpo
 from .group.rloo import Rloo
+from .group.turn_centered import TurnCentered
 from .group.verpo import DenseTestAdvantage
 from .hosts import shape
 from .shaper import MissingFact, Shaper, allow_import, catalog, load
 from .stack import Stack
 from .step.calm import SubgoalOptions
+from .step.cm2 import Checklist
 from .step.count_bonus import CountBonus
 from .step.count_discount import EpisodicCountDiscount
 from .step.hop_progress import HopProgress
@@ -25,10 +30,12 @@ from .step.weighted_tests import WeightedTests
 from .types import Group, Level, Trajectory, Transition
 
 __all__ = [
+    "Checklist",
     "Clip",
     "Conserve",
     "CountBonus",
     "DenseTestAdvantage",
+    "DualLevelAdvantage",
     "EpisodicCountDiscount",
     "Facts",
     "Focus",
@@ -43,6 +50,7 @@ __all__ = [
     "Normalize",
     "PotentialShaping",
     "ProgressAttribution",
+    "ReNorm",
     "Rloo",
     "Scale",
     "ScoreDelta",
@@ -50,8 +58,10 @@ __all__ = [
     "Shaper",
     "Stack",
     "SubgoalOptions",
+    "ToolMatch",
     "Trajectory",
     "Transition",
+    "TurnCentered",
     "Uniform",
     "WeightedTests",
     "allow_import",

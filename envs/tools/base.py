@@ -18,7 +18,7 @@ from .candidates import Seen, offers
 from .spaces import Calls
 from .tool import BadCall, Result, Toolbox, small
 
-TERMS = ("format", "valid_call", "match", "checklist", "outcome")
+TERMS = ("format", "valid_call", "match", "items", "outcome")
 _ordered = json.JSONEncoder(sort_keys=True, default=str).encode
 SHOWN = 4000  # characters of one result that the agent sees
 REPEATED, VALID, GOOD = 0.0, 0.5, 1.0  # process scores of a call
@@ -59,7 +59,7 @@ class ToolEnv(TextEnv):
 
     Reward terms, each times its weight (``outcome`` 1, the others 0): ``format``, the turn is in a known form; ``valid_call``,
     share of the turn's calls that a tool took; ``match``, share of the reference's calls that were made for the first time, and
-    with its arguments; ``checklist``, weight of items that passed for the first time, over all turns; ``outcome``, 1.0 at the
+    with its arguments; ``items``, weight of checklist items that passed for the first time, over all turns; ``outcome``, 1.0 at the
     end of an episode that is won. ``process_score`` in the info is the mean over the turn's calls of 1.0 for one of the
     reference, 0.5 for another that is valid and new, 0.0 else; words have 0.5, and 1.0 where they pass an item.
 
@@ -159,6 +159,7 @@ class ToolEnv(TextEnv):
         self._weights: dict[str, float] = {}
         self._terms = dict.fromkeys(TERMS, 0.0)
         self._process = VALID
+        self._round = 0  # of the user
         self._ended = self._success = False
         self._seen = Seen()
 
@@ -202,12 +203,14 @@ class ToolEnv(TextEnv):
                 self._answered, self._ended = self._reply(turn.content)
                 self._feedback = self._answered
                 valid = True
+                self._round += self._answered != "" and not self._ended
                 if self.candidates:
                     self._seen = self._seen.hear(self._answered)
             terms["format"] = float(not turn.error)
             if self._trace_length:
                 terms["match"] = (self._matched - before) / self._trace_length
-            passed = self._new_items(terms)
+            passed = self._new_items()
+            terms["items"] = sum((self._weights.get(i, 0.0) for i in passed), 0.0)
             if passed and not turn.calls and not turn.error:
                 process = GOOD
             if self._ended:
@@ -249,15 +252,14 @@ class ToolEnv(TextEnv):
         fine = sum(r.ok for r in results)
         return fine == len(turn.calls), scores / len(turn.calls), fine / len(turn.calls)
 
-    def _new_items(self, terms: dict[str, float]) -> bool:
-        """Notes items that pass for the first time."""
+    def _new_items(self) -> list[str]:
+        """Notes items that pass for the first time; these."""
         if not self._weights:
-            return False
+            return []
         now = self._checks()
         new = [i for i, ok in now.items() if ok and not self._passed.get(i)]
-        terms["checklist"] = sum(self._weights.get(i, 0.0) for i in new)
         self._passed = {i: ok or self._passed.get(i, False) for i, ok in now.items()}
-        return bool(new)
+        return new
 
     # -- what is seen ----------------------------------------------------------------------------
     def _look(self) -> str:
@@ -302,6 +304,7 @@ class ToolEnv(TextEnv):
             "over": self._ended,
             "subgoals": dict(self._passed),
             "process_score": self._process,
+            "turn": self._round,
             "reward_terms": dict(self._terms),
             "tool_calls": tuple(
                 {"name": c.name, "arguments": c.arguments, "ok": r.ok, "result": _cut(r.text)}
@@ -320,14 +323,22 @@ class ToolEnv(TextEnv):
         return (*phrases, *(c.text() for c in made))[: self.candidates]
 
     def _failed(self, action: Any, e: InfraError) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        *rest, info = super()._failed(action, e)
-        return (*rest, info | {"tool_calls": (), "process_score": 0.0, "answer": None})
+        obs, reward, terminated, truncated, info = super()._failed(action, e)
+        info |= {"tool_calls": (), "process_score": 0.0, "turn": self._round, "answer": None}
+        return obs, reward, terminated, truncated, info
 
     def _reference(self) -> tuple[Any, ...]:
         return tuple({"name": c.name, "arguments": copy.deepcopy(c.arguments)} for c in self._trace())
 
     def _plan(self) -> list[str]:
         return [step.text() if isinstance(step, Call) else step for step in self._remaining()]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """A new episode, see ``TextEnv.reset``; ``meta`` also has the ``checklist``, where the task has one."""
+        obs, info = super().reset(seed=seed, options=options)
+        if items := self._items():
+            info["meta"]["checklist"] = tuple(i._asdict() for i in items)
+        return obs, info
 
     # -- states ----------------------------------------------------------------------------------
     def _save(self) -> dict[str, Any]:
@@ -355,7 +366,7 @@ class ToolEnv(TextEnv):
 
 _KEPT = (
     "_turn", "_made", "_results", "_answered", "_known", "_open_calls", "_trace_length", "_matched", "_passed",
-    "_weights", "_terms", "_process", "_ended", "_success", "_seen", "_feedback",
+    "_weights", "_terms", "_process", "_round", "_ended", "_success", "_seen", "_feedback",
 )  # fmt: skip
 
 

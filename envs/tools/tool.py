@@ -255,7 +255,8 @@ class Toolbox(Mapping[str, Tool]):
             tool, arguments = self.find(call)
         except BadCall as e:
             return Result(False, f"Error: {e}")
-        mark = state.mark() if tool.writes and tool.timeout is None and state is not None else None
+        undone = state if tool.writes and tool.timeout is None else None
+        mark = None if undone is None else undone.mark()
         try:
             value = tool.run(state, arguments) if tool.timeout is None else _timed(tool, state, arguments)
         except (InfraError, SandboxError):
@@ -265,11 +266,11 @@ class Toolbox(Mapping[str, Tool]):
         except Exception as e:  # the tool's own fault is a part of the world
             problem = f"{type(e).__name__}: {e}"
         else:
-            if mark is not None:
-                state.keep(mark)
+            if undone is not None:
+                undone.keep(mark)
             return Result(True, value if type(value) is str else text_of(value), arguments)
-        if mark is not None:
-            state.undo(mark)
+        if undone is not None:
+            undone.undo(mark)
         return Result(False, f"Error: {call.name}: {problem[:2000]}", arguments)
 
 
