@@ -36,7 +36,7 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready $(VENV)-oldest/.ready
 	$(BIN)/python -m pytest -n 2 -m "not full" $(PYTEST_ARGS)
-	$(VENV)-oldest/bin/python -m pytest -n 2 -m "(core or minihack) and not (full or swe)" $(OLDEST_ARGS)
+	$(VENV)-oldest/bin/python -m pytest -n 2 -m "(core or minihack) and not (full or swe or tools)" $(OLDEST_ARGS)
 
 test-full: $(VENV)/.ready test-oldest
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

@@ -15,6 +15,14 @@ _BUGREPAIR = "milepost.envs.swe.bugrepair:BugRepairEnv"
 _CODEFIX = "milepost.envs.swe.codefix:CodeFixEnv"
 _SWEBENCH = "milepost.envs.swe.swebench:SWEBenchEnv"
 _TERMINAL = "milepost.envs.swe.terminal:TerminalEnv"
+_TOOLS = {  # name: class, what it is, the set that it needs beside the extra, rows of the encoded face (0: there is none,
+    # since calls made from the conversation alone do not hold the way to win, as its page says)
+    "BFCL": ("bfcl:BFCLEnv", "The Berkeley Function Calling Leaderboard's tasks and APIs", "bfcl", 0),
+    "Tau2": ("tau2:Tau2Env", "tau2-bench's retail and airline desks", "tau2", 0),
+    "MCP": ("mcp:MCPEnv", "Tasks over the tools of any MCP server; a desk of our own by default", "", 0),
+    "FTRL": ("ftrl:FTRLEnv", "Questions whose tools are Python run in a sandbox; task files in FTRL's format", "", 0),
+}
+_CREDIT = {"format": 0.02, "valid_call": 0.02, "match": 0.2, "items": 0.2, "outcome": 1.0}
 _ROWS = 29  # candidate repairs of the encoded face: with its tools 32 rows, as many as other faces have
 # what the paper of G-RA (arXiv 2508.10548) pays beside the outcome; its numbers are not public, these are ours
 _DENSE = {"format": 0.02, "valid_call": 0.02, "located": 0.1, "edited": 0.1, "tests": 0.5, "outcome": 1.0}
@@ -162,6 +170,21 @@ def entries() -> list[Entry]:
             requires="swe",
         ),
     ]
+    for name, (place, what, extra, lines) in _TOOLS.items():
+        entry_point, candidates = f"milepost.envs.tools.{place}", {"candidates": lines}
+        face = (WrapperSpec("CallRows", "milepost.envs.tools.face:CallRows", {}),)
+        for variant, summary, kwargs, wrappers in (
+            ("", what, {}, ()),
+            (
+                "-dense",
+                f"{what}; also pays form, valid calls, calls of the reference and items",
+                {"weights": _CREDIT},
+                (),
+            ),
+            ("-encoded", f"{what}; chooses among calls made from the conversation alone", candidates, face),
+        )[: 3 if lines else 2]:
+            row = Entry(f"milepost/{name}{variant}-v0", entry_point, summary, dict(kwargs), wrappers, "tools", extra)
+            rows.append(row)
     return rows
 
 

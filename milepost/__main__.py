@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def imports(c: argparse.ArgumentParser, text: str = "modules that names may import") -> None:
         several(c, "--allow-import", "MODULE", text)
+        c.add_argument("--allow-command", action="store_true", help="task files of MCP servers may start their commands")
 
     def common(c: argparse.ArgumentParser, agent: str | None = None) -> None:
         c.add_argument("id", help="environment id, see `milepost list --kind env`; any of Gymnasium's")
@@ -148,6 +149,10 @@ def _do(a: argparse.Namespace) -> int:
     from .cli.names import parse_settings, parse_shape
 
     allow_import(*getattr(a, "allow_import", ()))
+    if getattr(a, "allow_command", False):
+        from .cli.run import ALLOW_COMMAND
+
+        os.environ[ALLOW_COMMAND] = "1"
     if a.command in ("list", "info", "setup"):
         from .cli import show
 

@@ -91,6 +91,8 @@ GIVEN = {"milepost.envs.swe.swebench:SWEBenchEnv": instances}  # settings of cla
 def settings(entry: Entry) -> dict[str, str]:
     """What an environment is made with here, beside what its row says."""
     given = GIVEN[entry.entry_point]() if entry.entry_point in GIVEN else {}
+    if entry.requires == "tools" and not entry.wrappers:
+        given = given | {"candidates": 60}  # for agents that choose
     return given | ({"cache": f"{RUNS}/runs.sqlite"} if entry.requires == "swe" else {})
 
 
@@ -110,18 +112,24 @@ def action(env: gym.Env, command: str):
 
 
 def going_on(info: dict) -> list[str]:
-    """The admissible actions without the one that ends every episode of repairs."""
-    return [a for a in info["admissible_actions"] if '"submit"' not in a]
+    """The admissible actions without those that end every episode: a submission, words where tools can be called."""
+    every = info["admissible_actions"]
+    calls = [a for a in every if a.startswith("{") and '"submit"' not in a and '"transfer_to_' not in a]
+    return calls or [a for a in every if '"submit"' not in a]
 
 
 def null_action(env: gym.Env):
     return env.action_space.n - 1 if is_encoded(env) else ""
 
 
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
 def shown(obs) -> str:
     if isinstance(obs, str):
         return obs
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(obs[k]).tobytes() for k in sorted(obs))).hexdigest()[:16]
+    digest = sha(b"".join(np.ascontiguousarray(obs[k]).tobytes() for k in sorted(obs)))
     sizes = ", ".join(f"{k} {obs[k].shape} sum {float(np.sum(obs[k])):.4f}" for k in sorted(obs))
     return f"{sizes}\nsha256 {digest}"
 
@@ -133,15 +141,28 @@ def facts(info: dict) -> str:
     return json.dumps(known | ({"reward_terms": terms} if terms else {}))
 
 
+OTHERS = ("bfcl", "tau2")  # sets whose texts are somebody else's: their transcripts show them by their hashes
+
+
 def transcript(entry: Entry) -> str:
     """One episode: a wrong command, three random ones, then the oracle to the end."""
+
+    def told(text: str) -> str:
+        return text if entry.setup not in OTHERS else f"{len(text)} characters, sha256 {sha(text.encode())}"
+
     env = make(entry)
     rng = np.random.default_rng(0)
     obs, info = env.reset(seed=0)
-    out = [entry.id, f"observation {env.observation_space}", f"action {env.action_space}", f"meta {info['meta']}", ""]
+    out = [
+        entry.id,
+        f"observation {env.observation_space}",
+        f"action {env.action_space}",
+        f"meta {told(str(info['meta']))}",
+        "",
+    ]
     step, done = 0, False
     while not done:
-        out += [shown(obs), facts(info), f"admissible: {', '.join(info['admissible_actions'])}", ""]
+        out += [told(shown(obs)), told(facts(info)), f"admissible: {told(', '.join(info['admissible_actions']))}", ""]
         if step == 0:
             act = null_action(env)
         elif step < 4:
@@ -150,8 +171,10 @@ def transcript(entry: Entry) -> str:
             act = action(env, env.get_wrapper_attr("oracle")())
         obs, reward, terminated, truncated, info = env.step(act)
         done, step = terminated or truncated, step + 1
-        out.append(f"step {step}: {act!r} -> reward {reward:.6f} terminated {terminated} truncated {truncated}")
-    out += [shown(obs), facts(info)]
+        out.append(
+            f"step {step}: {told(repr(act))} -> reward {reward:.6f} terminated {terminated} truncated {truncated}"
+        )
+    out += [told(shown(obs)), told(facts(info))]
     env.close()
     return "\n".join(out) + "\n"
 

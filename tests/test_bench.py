@@ -315,6 +315,7 @@ WRONG = {
     "an unknown agent": (ENV + agents("randon"), "no agent is called 'randon'; did you mean 'random'?"),
     "an agent's setting": (ENV + "[[agent]]\nname = 'random'\nsettings = {greed = 1}\n", "agent random: "),
     "an agent that would import": (ENV + agents("evil:Agent"), "--allow-import evil"),
+    "a permission": (ENV + "settings = {allow_command = true}\n", "--allow-command lets a task file start its command"),
     "no such module": (ENV + agents("strangers.more:Agent"), "no module is called 'strangers.more'"),
     "no such model": (ENV + agents("ppo-best.zip"), "there is no file ppo-best.zip"),
     "an endpoint without a url": (ENV + agents("openai:gpt"), "openai:MODEL@http://HOST:PORT/v1"),

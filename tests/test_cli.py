@@ -1,6 +1,7 @@
 """The command line: what there is, playing, stacks and settings in words, and one clear sentence for what is wrong."""
 
 import io
+import json
 import math
 import os
 import subprocess
@@ -216,6 +217,19 @@ def test_an_environment_of_a_module_is_imported_only_if_allowed(capsys, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     assert "--allow-import evil_envs" in refused(capsys, "play", "evil_envs:Thing-v0")
     assert played(capsys, monkeypatch, "", f"milepost:{QUEST}")[0] == 0
+
+
+@pytest.mark.tools
+def test_a_task_files_command_is_started_only_if_allowed(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("mcp", reason="the extra tools is not installed")
+    monkeypatch.setenv("MILEPOST_ALLOW_COMMAND", "")
+    server = {"command": ["sh", "-c", "touch {here}/mark; exit 3"]}
+    (tmp_path / "tasks.json").write_text(json.dumps(server | {"tasks": [{"id": "a", "question": "?", "answer": "1"}]}))
+    argv = ["play", "milepost/MCP-v0", "--set", f"path={tmp_path / 'tasks.json'}"]
+    assert "--allow-command" in refused(capsys, *argv)
+    assert "--allow-command" in refused(capsys, *argv, "allow_command=True")
+    assert not (tmp_path / "mark").exists()
+    assert "code 3" in refused(capsys, *argv, "--allow-command") and (tmp_path / "mark").exists()
 
 
 @smoke

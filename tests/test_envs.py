@@ -37,8 +37,9 @@ TEXTS = params([e for e in entries() if not any(w.name in ("Encode", "Glyphs") f
 
 @pytest.fixture(autouse=True)
 def installed(request):
-    for extra in {"textworld", "minihack"} & {m.name for m in request.node.iter_markers()}:
-        pytest.importorskip(extra, reason=f"the extra {extra} is not installed")
+    for extra in {"textworld", "minihack", "tools"} & {m.name for m in request.node.iter_markers()}:
+        module = "pydantic" if extra == "tools" else extra
+        pytest.importorskip(module, reason=f"the extra {extra} is not installed")
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     for entry in (p for p in params.values() if isinstance(p, Entry) and p.setup):
         for module in SETS[entry.setup][0]:

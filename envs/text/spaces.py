@@ -66,6 +66,7 @@ class Unicode(Text):
 
 
 def codes(text: str, size: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """``(size,)`` int32: the code points of a text, then -1."""
     out = np.full(size, -1, np.int32)  # -1 ends the text: 0 is a character
     out[: len(text)] = np.frombuffer(text.encode("utf-32-le"), np.int32)
     return out

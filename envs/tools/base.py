@@ -20,7 +20,7 @@ from .tool import BadCall, Result, Toolbox, small
 
 TERMS = ("format", "valid_call", "match", "items", "outcome")
 _ordered = json.JSONEncoder(sort_keys=True, default=str).encode
-SHOWN = 4000  # characters of one result that the agent sees
+SHOWN = 4000  # characters of a turn that is no call, in the messages
 REPEATED, VALID, GOOD = 0.0, 0.5, 1.0  # process scores of a call
 
 
@@ -59,8 +59,8 @@ class ToolEnv(TextEnv):
 
     Reward terms, each times its weight (``outcome`` 1, the others 0): ``format``, the turn is in a known form; ``valid_call``,
     share of the turn's calls that a tool took; ``match``, share of the reference's calls that were made for the first time, and
-    with its arguments; ``items``, weight of checklist items that passed for the first time, over all turns; ``outcome``, 1.0 at the
-    end of an episode that is won. ``process_score`` in the info is the mean over the turn's calls of 1.0 for one of the
+    with its arguments; ``items``, weight of checklist items that passed for the first time, over all turns; ``outcome``, 1.0 at
+    the end of an episode that is won. ``process_score`` in the info is the mean over the turn's calls of 1.0 for one of the
     reference, 0.5 for another that is valid and new, 0.0 else; words have 0.5, and 1.0 where they pass an item.
 
     Args:
@@ -75,6 +75,7 @@ class ToolEnv(TextEnv):
 
     name = "tools"
     reward_terms = TERMS
+    shown = 4000  # characters of one result that the agent sees
 
     def __init__(
         self,
@@ -193,7 +194,8 @@ class ToolEnv(TextEnv):
         terms = dict.fromkeys(TERMS, 0.0)
         self._made = self._results = ()
         self._answered = ""
-        self._turn, before, process = turn, self._matched, VALID
+        before, process = self._matched, VALID
+        self._turn = Turn(turn.content, (), turn.error)
         with _Infrastructure():
             if turn.error:
                 valid, process, self._feedback = False, 0.0, f"Error: {turn.error}"
@@ -206,7 +208,7 @@ class ToolEnv(TextEnv):
                 self._round += self._answered != "" and not self._ended
                 if self.candidates:
                     self._seen = self._seen.hear(self._answered)
-            terms["format"] = float(not turn.error)
+            terms["format"] = float(bool(turn.calls or turn.content) and not turn.error)
             if self._trace_length:
                 terms["match"] = (self._matched - before) / self._trace_length
             passed = self._new_items()
@@ -240,7 +242,7 @@ class ToolEnv(TextEnv):
                 scores += REPEATED if key in self._known else VALID
             self._known.add(key)
         self._made, self._results = tuple(made), tuple(results)
-        lines = [f"{c.name}: {_cut(r.text)}" for c, r in zip(self._made, results)]
+        lines = [f"{c.name}: {_cut(r.text, self.shown)}" for c, r in zip(self._made, results)]
         left = len(turn.calls) - len(self._made)
         if left:
             lines.append(f"Error: {left} calls were not made: at most {self.max_calls} in a turn")
@@ -288,7 +290,8 @@ class ToolEnv(TextEnv):
         if turn.error:
             return said, {"role": "user", "content": self._feedback}
         told = tuple(
-            {"role": "tool", "name": c.name, "content": _cut(r.text)} for c, r in zip(self._made, self._results)
+            {"role": "tool", "name": c.name, "content": _cut(r.text, self.shown)}
+            for c, r in zip(self._made, self._results)
         )
         return (said, *told, {"role": "user", "content": self._answered}) if self._answered else (said, *told)
 
@@ -307,7 +310,7 @@ class ToolEnv(TextEnv):
             "turn": self._round,
             "reward_terms": dict(self._terms),
             "tool_calls": tuple(
-                {"name": c.name, "arguments": c.arguments, "ok": r.ok, "result": _cut(r.text)}
+                {"name": c.name, "arguments": c.arguments, "ok": r.ok, "result": _cut(r.text, self.shown)}
                 for c, r in zip(self._made, self._results)
             ),
             "admissible_actions": self._listed() if self.candidates and not self._ended else (),
@@ -400,6 +403,6 @@ def _copied(arguments: dict[str, Any]) -> dict[str, Any]:
     return {k: v if isinstance(v, (str, int, float)) else copy.deepcopy(v) for k, v in arguments.items()}
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, most: int) -> str:
     """A long result without its end."""
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ... {len(text) - SHOWN} characters more"
+    return text if len(text) <= most else f"{text[:most]} ... {len(text) - most} characters more"

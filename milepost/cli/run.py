@@ -24,6 +24,8 @@ from ..wrappers.hosts.env import ShapedEnv
 from ..wrappers.shaper import allow_import, use
 from .names import EXTRAS, UserError, unknown
 
+# where it is set, task files may start their commands; bench's workers inherit it, while no file can say it for itself
+ALLOW_COMMAND = "MILEPOST_ALLOW_COMMAND"
 TORCH = ("text", "ppo", "maskable_ppo", "recurrent_ppo", "dqn")
 
 
@@ -31,8 +33,11 @@ def make_env(env_id: str, settings: dict[str, Any], **more: Any) -> gym.Env[Any,
     """``gym.make`` with errors that are one sentence.
 
     Raises:
-        UserError: an unknown id or setting.
+        UserError: an unknown id or setting, or one that gives a permission which the command line did not.
     """
+    allowed = bool(os.environ.get(ALLOW_COMMAND))
+    if settings.get("allow_command") and not allowed:
+        raise UserError(f"{env_id}: allow_command is no setting here; --allow-command lets a task file start its command")
     module, sep, name = env_id.rpartition(":")
     if sep:  # gym.make would import whatever stands there
         try:
@@ -42,6 +47,8 @@ def make_env(env_id: str, settings: dict[str, Any], **more: Any) -> gym.Env[Any,
     if name not in gym.registry:
         mine = [k for k in gym.registry if k.startswith("milepost/")]
         raise unknown("environment", name, [*mine, *gym.registry])
+    if allowed and str(gym.registry[name].entry_point).endswith(":MCPEnv"):
+        more["allow_command"] = True
     try:
         return gym.make(name, **(settings | more), disable_env_checker=True)
     except ModuleNotFoundError as e:
