@@ -15,12 +15,31 @@ _BUGREPAIR = "milepost.envs.swe.bugrepair:BugRepairEnv"
 _CODEFIX = "milepost.envs.swe.codefix:CodeFixEnv"
 _SWEBENCH = "milepost.envs.swe.swebench:SWEBenchEnv"
 _TERMINAL = "milepost.envs.swe.terminal:TerminalEnv"
-_TOOLS = {  # name: class, what it is, the set that it needs beside the extra, rows of the encoded face (0: there is none,
-    # since calls made from the conversation alone do not hold the way to win, as its page says)
-    "BFCL": ("bfcl:BFCLEnv", "The Berkeley Function Calling Leaderboard's tasks and APIs", "bfcl", 0),
-    "Tau2": ("tau2:Tau2Env", "tau2-bench's retail and airline desks", "tau2", 0),
-    "MCP": ("mcp:MCPEnv", "Tasks over the tools of any MCP server; a desk of our own by default", "", 0),
-    "FTRL": ("ftrl:FTRLEnv", "Questions whose tools are Python run in a sandbox; task files in FTRL's format", "", 0),
+_TOOLS: dict[str, tuple[str, str, str, dict[str, Any] | None]] = {
+    # name: class, what it is, the set that it needs beside the extra, settings of the encoded face (None: there is none, since
+    # calls made from the conversation alone do not hold the way to win, as its page says)
+    "SearchQA": (
+        "searchqa:SearchQAEnv",
+        "Multi-hop questions over generated pages with a BM25 search",
+        "",
+        {"candidates": 48},
+    ),
+    "PythonTool": (
+        "pythontool:PythonToolEnv",
+        "Reasoning tasks (reasoning-gym's) with a Python in a sandbox",
+        "",
+        None,
+    ),
+    "SQL": ("sql:SQLEnv", "Questions over generated databases, graded by result sets", "", {"candidates": 32}),
+    "BFCL": ("bfcl:BFCLEnv", "The Berkeley Function Calling Leaderboard's tasks and APIs", "bfcl", None),
+    "Tau2": ("tau2:Tau2Env", "tau2-bench's retail and airline desks", "tau2", None),
+    "MCP": ("mcp:MCPEnv", "Tasks over the tools of any MCP server; a desk of our own by default", "", None),
+    "FTRL": (
+        "ftrl:FTRLEnv",
+        "Questions whose tools are Python run in a sandbox; task files in FTRL's format",
+        "",
+        None,
+    ),
 }
 _CREDIT = {"format": 0.02, "valid_call": 0.02, "match": 0.2, "items": 0.2, "outcome": 1.0}
 _ROWS = 29  # candidate repairs of the encoded face: with its tools 32 rows, as many as other faces have
@@ -170,21 +189,21 @@ def entries() -> list[Entry]:
             requires="swe",
         ),
     ]
-    for name, (place, what, extra, lines) in _TOOLS.items():
-        entry_point, candidates = f"milepost.envs.tools.{place}", {"candidates": lines}
-        face = (WrapperSpec("CallRows", "milepost.envs.tools.face:CallRows", {}),)
-        for variant, summary, kwargs, wrappers in (
+    for name, (place, what, extra, encoded) in _TOOLS.items():
+        also = f"{what}; also pays form, valid calls, calls of the reference and items"
+        chosen = f"{what}; chooses among calls made from the conversation alone"
+        face = (WrapperSpec("CallRows", "milepost.envs.tools.face:CallRows", {"rows": 64, "per_tool": 20}),)
+        variants: list[tuple[str, str, dict[str, Any], tuple[WrapperSpec, ...]]] = [
             ("", what, {}, ()),
-            (
-                "-dense",
-                f"{what}; also pays form, valid calls, calls of the reference and items",
-                {"weights": _CREDIT},
-                (),
-            ),
-            ("-encoded", f"{what}; chooses among calls made from the conversation alone", candidates, face),
-        )[: 3 if lines else 2]:
-            row = Entry(f"milepost/{name}{variant}-v0", entry_point, summary, dict(kwargs), wrappers, "tools", extra)
-            rows.append(row)
+            ("-dense", also, {"weights": _CREDIT}, ()),
+        ]
+        if encoded is not None:
+            variants.append(("-encoded", chosen, encoded, face))
+        for variant, summary, kwargs, wrappers in variants:
+            place_of = f"milepost.envs.tools.{place}"
+            rows.append(
+                Entry(f"milepost/{name}{variant}-v0", place_of, summary, dict(kwargs), wrappers, "tools", extra)
+            )
     return rows
 
 

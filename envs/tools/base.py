@@ -350,12 +350,13 @@ class ToolEnv(TextEnv):
 
     def _load(self, state: dict[str, Any]) -> None:
         assert self.task is not None
-        self._open(self.task)
-        for k in _KEPT:
-            setattr(self, k, state[k])
-        if self.state is not None:
-            self.state.load(state["state"])
-        self._take(state["own"])
+        with _Infrastructure():
+            self._open(self.task)
+            for k in _KEPT:
+                setattr(self, k, state[k])
+            if self.state is not None:
+                self.state.load(state["state"])
+            self._take(state["own"])
 
     def fork(self) -> ToolEnv:
         """An environment of its own in the same state; what one does does not reach the other."""

@@ -23,7 +23,8 @@ _REACT = re.compile(
     r"^Action:[ \t]*([\w.\-]+)[ \t]*\n+Action Input:[ \t]*(.*?)(?=^(?:Observation|Thought|Action):|\Z)", re.S | re.M
 )
 _FENCE = re.compile(r"^```(?:json|tool_call|tool_code|python)?[ \t]*\n(.*?)^```", re.S | re.M)
-_PYTHON = re.compile(r"\[?\s*[A-Za-z_][\w.]*\s*\(")
+_PYTHON = re.compile(r"\[?\s*[A-Za-z_][\w.]*\(")
+_OBJECT = re.compile(r"\{|\[\s*\{")
 
 
 class Call(NamedTuple):
@@ -98,12 +99,8 @@ def _text(text: str) -> Turn:
     fenced = _FENCE.findall(body)
     if len(fenced) == 1:
         body = fenced[0].strip()
-    if body[:1] in ("{", "["):
-        try:
-            return _parsed(_json(body))
-        except _Bad:
-            if not _PYTHON.match(body):
-                raise
+    if _OBJECT.match(body):
+        return _parsed(_json(body))
     if _PYTHON.match(body) and body[-1] in ")]":
         calls = _python(body)
         if calls:

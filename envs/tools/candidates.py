@@ -12,6 +12,8 @@ from .calls import Call
 from .tool import Tool
 
 _TOKEN = re.compile(r"[#$]?[\w@][\w@.\-]*[\w]|\w|\"[^\"]{1,60}\"|'[^']{1,60}'")
+_WORD = r"[A-Z0-9][\w'\-]*"
+_NAME = re.compile(rf"[A-Z][\w'\-]*(?: (?:(?:of|the|and|de|in|for) )*{_WORD})+")  # several words that are one name
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 KEPT = 64  # values kept of a kind
 CHOICES = 6  # values tried for an argument
@@ -22,14 +24,14 @@ class Seen(NamedTuple):
     """Values that the conversation showed, the latest last."""
 
     words: tuple[str, ...] = ()
-    """Words and quoted texts of the user."""
+    """Words, quoted texts and names of the user."""
     named: tuple[tuple[str, Any], ...] = ()
     """(key, value) of objects in results."""
 
     def hear(self, text: str) -> Seen:
         """With the words of a text."""
         new = [w.strip("\"'") if w[0] in "\"'" else w for w in _TOKEN.findall(text)]
-        return self._replace(words=_latest(self.words, new))
+        return self._replace(words=_latest(self.words, [*new, *_NAME.findall(text)]))
 
     def read(self, text: str) -> Seen:
         """With the values of a tool's result."""

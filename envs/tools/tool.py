@@ -365,14 +365,17 @@ def _plain(schema: Any) -> Any:
     """A JSON schema without titles and references."""
     definitions = schema.get("$defs", {}) if isinstance(schema, dict) else {}
 
-    def walk(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return walk(definitions[node["$ref"].rpartition("/")[2]])
-            return {
-                k: walk(v) for k, v in node.items() if k not in ("title", "$defs") or not isinstance(v, (str, dict))
-            }
-        return [walk(v) for v in node] if isinstance(node, list) else node
+    def walk(node: Any, names: bool = False) -> Any:
+        if isinstance(node, list):
+            return [walk(v) for v in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node and not names:
+            return walk(definitions[node["$ref"].rpartition("/")[2]])
+        # below "properties" the keys are names of arguments, and one may be called title
+        return {
+            k: walk(v, k == "properties" and not names) for k, v in node.items() if names or k not in ("title", "$defs")
+        }
 
     out = walk({k: v for k, v in schema.items() if k not in ("$defs", "title")})
     out.setdefault("properties", {})
