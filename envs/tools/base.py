@@ -230,7 +230,7 @@ class ToolEnv(TextEnv):
         for call in turn.calls[: self.max_calls]:
             result = self.tools.use(self.state, call)
             results.append(result)
-            made.append(Call(call.name, _copied(call.arguments)))
+            made.append(Call(call.name, _copied(call.arguments, checked=result.arguments is not None)))
             if not result.ok:
                 continue
             key = call.name + _ordered(result.arguments)
@@ -395,12 +395,13 @@ def _signature(tool: Any) -> str:
     return f"{tool.name}({', '.join(parts)}): {tool.description}"
 
 
-def _copied(arguments: dict[str, Any]) -> dict[str, Any]:
+def _copied(arguments: dict[str, Any], checked: bool) -> dict[str, Any]:
     """For the infos: what the agent does to its call later is no business of theirs, and it may say the same object twice."""
-    try:
-        small(arguments)
-    except ValueError as e:
-        return {"": str(e)}
+    if not checked:
+        try:
+            small(arguments)
+        except ValueError as e:
+            return {"": str(e)}
     return {k: v if isinstance(v, (str, int, float)) else copy.deepcopy(v) for k, v in arguments.items()}
 
 
