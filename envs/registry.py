@@ -18,6 +18,12 @@ _TERMINAL = "milepost.envs.swe.terminal:TerminalEnv"
 _TOOLS: dict[str, tuple[str, str, str, dict[str, Any] | None]] = {
     # name: class, what it is, the set that it needs beside the extra, settings of the encoded face (None: there is none, since
     # calls made from the conversation alone do not hold the way to win, as its page says)
+    "ServiceDesk": (
+        "servicedesk.env:ServiceDeskEnv",
+        "The service desk of a shop: a policy, a database, customers with requests",
+        "",
+        {"candidates": 300},
+    ),
     "SearchQA": (
         "searchqa:SearchQAEnv",
         "Multi-hop questions over generated pages with a BM25 search",
@@ -190,9 +196,10 @@ def entries() -> list[Entry]:
         ),
     ]
     for name, (place, what, extra, encoded) in _TOOLS.items():
-        also = f"{what}; also pays form, valid calls, calls of the reference and items"
+        also = f"{what}; also pays form, valid calls, the reference's calls and items (hackable without a gate)"
         chosen = f"{what}; chooses among calls made from the conversation alone"
-        face = (WrapperSpec("CallRows", "milepost.envs.tools.face:CallRows", {"rows": 64, "per_tool": 20}),)
+        rows_of = {"rows": 48, "per_tool": 2} if name == "ServiceDesk" else {"rows": 64, "per_tool": 20}
+        face = (WrapperSpec("CallRows", "milepost.envs.tools.face:CallRows", rows_of),)
         variants: list[tuple[str, str, dict[str, Any], tuple[WrapperSpec, ...]]] = [
             ("", what, {}, ()),
             ("-dense", also, {"weights": _CREDIT}, ()),

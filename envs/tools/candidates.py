@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
@@ -105,11 +106,16 @@ def _choices(name: str, schema: Mapping[str, Any], seen: Seen) -> list[Any]:
         return []
     pattern = schema.get("pattern")
     if pattern:
-        texts = [w for w in (*seen.words, *(str(v) for _, v in seen.named)) if re.search(pattern, w)]
+        texts = [w for w in (*seen.words, *(str(v) for _, v in seen.named)) if _matches(pattern, w)]
     else:
         texts = [str(v) for k, v in seen.named if isinstance(v, str) and _alike(k, name)]
         texts = texts or [w for w in seen.words if len(w) > 2]
     return list(dict.fromkeys(reversed(texts)))[:CHOICES]
+
+
+@functools.lru_cache(200_000)
+def _matches(pattern: str, text: str) -> bool:
+    return re.search(pattern, text) is not None
 
 
 def _number(word: str) -> int | float:

@@ -27,7 +27,7 @@ BESIDE = 18  # among a row's own, as the next
 MEANT = (8, 10, 14, 16, BESIDE)  # by which a tool's rows are ordered: said, how recently, named, names, records
 DOUBT = 0.25  # calls that are less likely meant than the tool's best by more are not offered
 WIDTH = TOOLS + PHRASES + OWN
-FADES = 0.8  # what an older message counts, by the step
+FADES = 0.8  # what the words of older messages and results count, by each newer one
 NEAR = 3  # words in front of a value, among which its name may be
 KEEPS = 400  # values and words that are remembered
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -38,7 +38,8 @@ class CallRows(Indexed):
 
     The rows are the environment's ``admissible_actions`` in their order, so it needs ``candidates``. Calls that were fine are
     not there again, other calls and phrases only when something new was heard since. Of a tool's calls those are there whose
-    values are most likely meant: by what was said of them, how recently and by name, and by what stands beside them in results.
+    values are most likely meant, by what was said of them, how recently and by name, and by what stands beside them in results:
+    the best, and as many up to ``per_tool`` as are hardly less likely.
     All features come from what users and tools said and from the calls that were made.
 
     Observation, a flat ``Dict``: ``observation`` float32 ``(312,)`` in [-1, 1]: is there a last call, was it fine, share of
@@ -191,10 +192,11 @@ class Memory:
         for record in _records(found):
             beside = tuple(w for v in record.values() if isinstance(v, str) for w in words(v))
             for key, value in record.items():
-                if isinstance(value, str):
-                    own = words(value)
-                    _keep(self.records, value, tuple(w for w in beside if w not in own) if len(own) == 1 else beside)
-                    _keep(self.keys, value, tuple(dict.fromkeys((*self.keys.get(value, ()), key))))
+                if isinstance(value, (str, int, float)):
+                    name = _name(value)
+                    own = words(name)
+                    _keep(self.records, name, tuple(w for w in beside if w not in own) if len(own) == 1 else beside)
+                    _keep(self.keys, name, tuple(dict.fromkeys((*self.keys.get(name, ()), key))))
 
     def opens(self, action: str) -> bool:
         """It may bring something new: not made before, or something new was heard since and it is no call that was fine."""
@@ -259,9 +261,9 @@ class Memory:
         return 0.0 if step is None else 1.0 / (1.0 + self.step - step)
 
     def _lately(self, word: str) -> float:
-        """1.0 for a word of the user's last two messages, less for older ones."""
+        """1.0 for a word of the user's last message, 1/4, 1/9 ... for older ones."""
         message = self.said.get(word)
-        return 0.0 if message is None else 1.0 / max(1, self.messages - message) ** 2
+        return 0.0 if message is None else 1.0 / (1 + self.messages - message) ** 2
 
     def _history(self, action: str, tool: str) -> tuple[float, ...]:
         made, used = self.made.get(action), self.used.get(tool)
@@ -284,7 +286,7 @@ class Memory:
     def call(self, text: str, call: Call) -> tuple[float, ...]:
         """``(OWN,)``: a call."""
         parts = [(name, v) for name, vs in call.arguments.items() for v in (vs if isinstance(vs, list) else [vs])]
-        per = [self._value(name, v if isinstance(v, str) else json.dumps(v)) for name, v in parts]
+        per = [self._value(name, _name(v)) for name, v in parts]
         every = max(1, len(per))
         said, shown, said_ago, shown_ago, named, key, beside = zip(*per) if per else ((0.0,),) * 7
         tool = call.name.split("_")
@@ -346,6 +348,10 @@ def _unlike(phrases: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
 def _plain(text: str) -> str:
     """Without words that have digits: they are another task's tomorrow."""
     return " ".join(w for w in re.findall(r"\w+", text[:4000]) if not any(c.isdigit() for c in w))
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _records(value: Any) -> Iterable[dict[str, Any]]:
