@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("pydantic", reason="the extra tools is not installed")
 
+from milepost import shape
 from milepost.envs.text.base import TEST
 from milepost.envs.tools.calls import Call, parse
 from milepost.envs.tools.servicedesk.data import Desk, image, people
@@ -22,6 +23,7 @@ from milepost.envs.tools.servicedesk.tasks import FAMILIES, build
 from milepost.envs.tools.servicedesk.tools import TOOLS, WRITES
 from milepost.envs.tools.servicedesk.users import ASK, DONE, PHRASES, SORRY
 from milepost.envs.tools.tool import Toolbox
+from milepost.wrappers import Checklist
 
 pytestmark = pytest.mark.tools
 BOX = Toolbox(TOOLS)
@@ -534,3 +536,16 @@ def test_wild_actions_never_raise_and_leave_the_state_whole(actions):
         if out[2]:
             break
     assert out[4]["success"]
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize("emit", ["step", "turn", "episode"])
+def test_the_checklist_pays_the_oracle_all_of_it(horizon, emit):
+    env = shape(ServiceDeskEnv(horizon=horizon), [Checklist(emit=emit)])
+    for seed in range(4):
+        env.reset(seed=seed)
+        total, over = 0.0, False
+        while not over:
+            _, reward, over, *_, info = env.step(env.unwrapped.oracle())
+            total += reward
+        assert total == pytest.approx(2.0) and info["turn"] == horizon - 1

@@ -141,6 +141,10 @@ class ToolEnv(TextEnv):
     def _answer(self) -> Any:
         return None
 
+    def _user_turn(self) -> int:
+        """Which of the user's turns runs: of those that the checklist has, 0 where it has one."""
+        return min(self._round, self._turns - 1)
+
     def _keep(self) -> Any:
         return None
 
@@ -160,7 +164,8 @@ class ToolEnv(TextEnv):
         self._weights: dict[str, float] = {}
         self._terms = dict.fromkeys(TERMS, 0.0)
         self._process = VALID
-        self._round = 0  # of the user
+        self._round = 0  # replies of the user
+        self._turns = 1
         self._ended = self._success = False
         self._seen = Seen()
 
@@ -173,7 +178,8 @@ class ToolEnv(TextEnv):
         self._open_calls, self._trace_length = Counter(self._key(c) for c in trace), len(trace)
         self._matched = 0
         items = self._items()
-        turns = len({i.turn for i in items}) or 1
+        self._turns = max((i.turn for i in items), default=0) + 1
+        turns = len({i.turn for i in items})
         self._weights = {i.id: i.weight / turns for i in items}
         self._feedback = self.opening
         if self.candidates:
@@ -307,7 +313,7 @@ class ToolEnv(TextEnv):
             "over": self._ended,
             "subgoals": dict(self._passed),
             "process_score": self._process,
-            "turn": self._round,
+            "turn": self._user_turn(),
             "reward_terms": dict(self._terms),
             "tool_calls": tuple(
                 {"name": c.name, "arguments": c.arguments, "ok": r.ok, "result": _cut(r.text, self.shown)}
@@ -327,7 +333,7 @@ class ToolEnv(TextEnv):
 
     def _failed(self, action: Any, e: InfraError) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = super()._failed(action, e)
-        info |= {"tool_calls": (), "process_score": 0.0, "turn": self._round, "answer": None}
+        info |= {"tool_calls": (), "process_score": 0.0, "turn": self._user_turn(), "answer": None}
         return obs, reward, terminated, truncated, info
 
     def _reference(self) -> tuple[Any, ...]:
@@ -370,7 +376,7 @@ class ToolEnv(TextEnv):
 
 _KEPT = (
     "_turn", "_made", "_results", "_answered", "_known", "_open_calls", "_trace_length", "_matched", "_passed",
-    "_weights", "_terms", "_process", "_round", "_ended", "_success", "_seen", "_feedback",
+    "_weights", "_terms", "_process", "_round", "_turns", "_ended", "_success", "_seen", "_feedback",
 )  # fmt: skip
 
 

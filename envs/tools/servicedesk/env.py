@@ -228,6 +228,9 @@ class ServiceDeskEnv(ToolEnv):
     def _told(self) -> bool:
         return self._marks["verify"] and all(ok for i, ok in self._marks.items() if i.startswith("tell-"))
 
+    def _user_turn(self) -> int:
+        return self._talk.request
+
     def _answer(self) -> dict[str, Any]:
         families = tuple(r.family for r in self._now.requests)
         about = {"told": self._told(), "violations": self._violations, "families": families}
