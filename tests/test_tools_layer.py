@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milepost.envs.tools.base import Item, ToolEnv
-from milepost.envs.tools.calls import MOST, POSITIONAL, Call, Turn, dump, parse
+from milepost.envs.tools.calls import MOST, Call, Turn, dump, parse
 from milepost.envs.tools.candidates import Seen, offers
 from milepost.envs.tools.chat import Chat
 from milepost.envs.tools.spaces import Calls, Messages
@@ -136,6 +136,7 @@ FORMS = [
     f"I look it up.\n<tool_call>{JSON}",
     '<tool_call><function=get_order>\n<parameter=order_id>\nW7\n</parameter>\n</function></tool_call>',
     '<invoke name="get_order"><parameter name="order_id">W7</parameter></invoke>',
+    '<function_calls>\n<invoke name="get_order"><parameter name="order_id">W7</parameter></invoke>\n</function_calls>',
     'Thought: look it up.\nAction: get_order\nAction Input: {"order_id": "W7"}',
     "Action: get_order\nAction Input: W7\nObservation: made up",
     "[get_order(order_id='W7')]",
@@ -206,7 +207,20 @@ def test_words_are_words(words):
         ('[{"a": ' + "[" * 1000 + "]" * 1000 + "}]", "nested"),
         ('[{"a": 1}, 2]', "a tool call is"),
         ('{"a": ' * 100000, "characters|nested"),
-        ("get_order(" * 60 + ")" * 60, "nested"),
+        ("get_order(" * 60 + ")" * 60, "is no literal"),
+        ("get_order(order_id=" + "-" * 30000 + "1)", "nested|is no literal"),
+        ('{"name": "\\ud800x", "arguments": {}}', "a tool's name is a text"),
+        ('x {"name": "get_order", "arguments": {"order_id": NaN}}', "NaN is no JSON"),
+        ("\ud800 hello", "surrogate"),
+        ({"role": "assistant", "content": "x" * 10**7}, "words are a text of at most"),
+        ([GET] * 300, "at most 256 calls"),
+        (Call(5, {}), "a tool call is"),
+        (Call("get_order", {1: 2}), "arguments are an object"),
+        (Call("get_order", None), "arguments are an object"),
+        (Call("x" * 101, {}), "at most 100"),
+        (Turn(None), "words are a text"),
+        (Turn("x", ("a",)), "a tool call is"),
+        ([10**5000], "a tool call is"),
         ("get_order(order_id=open('x').read())", "is no literal"),
         ("get_order(**{'order_id': 'W7'})", "not unpacked"),
         ("x" * (MOST + 1), "at most"),
@@ -244,12 +258,19 @@ def test_another_kind_of_action_is_a_type_error(action, env):
         (Call("get_order", {"order_id": "7"}), "order_id: String should match pattern"),
         (Call("get_order", {"order_id": "W7", "x": 1}), "no argument 'x'; it takes order_id"),
         (Call("cancel", {"order_id": "W7", "reason": "rain"}), "reason: Input should be 'late' or 'unwanted'"),
-        (Call("stuck", {"seconds": float("nan")}), "seconds: Input should be a finite number"),
+        (Call("stuck", {"seconds": float("nan")}), "nan is no JSON"),
         (Call("stuck", {"seconds": True}), "seconds: Input should be a valid number"),
-        (Call("get_order", {POSITIONAL: ["W7", "W8"]}), "2 came without a name"),
+        ("get_order('W7', 'W8')", "2 came without a name"),
         (Call("get_order", {"order_id": "W" + "7" * 10**7}), "too long"),
         (Call("get_order", {"order_id": "W7\ud800"}), "surrogate"),
         (Call("get_order", {"order_id": {"a": [{}] * 10**5}}), "too long"),
+        (Call("get_order", {"order_id": [10**5000]}), "more than 4096 bits"),
+        (Call("get_order", {"order_id": {(1, 2): 3}}), "keys of an object are texts"),
+        (Call("get_order", {"order_id": {1, 2}}), "a set is no JSON"),
+        (Call("get_order", {"order_id": b"W7"}), "a bytes is no JSON"),
+        (Call("get_order", {"order_id": float("inf")}), "inf is no JSON"),
+        ('{"name": "get_order", "arguments": {"*": 5}}', "order_id: Field required"),
+        ('{"name": "get_order", "arguments": {"*": ["W7"]}}', "order_id: Field required"),
         (Call("get_order", {"order_id": "W99"}), "there is no order W99"),
         (Call("cancel", {"order_id": "W7", "reason": "unwanted"}), "RuntimeError: the warehouse said no"),
         (Call("stuck", {"seconds": 0.5}), "cut off after 0.1 seconds"),
@@ -281,6 +302,79 @@ def test_deep_objects_of_callers_are_refused_and_not_a_crash(env):
     env.reset(seed=0)
     for call in (Call("get_order", {"order_id": deep}), {"name": "get_order", "arguments": {"order_id": deep}}):
         assert not env.step(call)[-1]["valid_action"]
+
+
+def big(state):
+    """A value that JSON cannot show."""
+    return 10**5000
+
+
+class Mute(Exception):
+    """Cannot even be shown."""
+
+    def __str__(self):
+        raise RuntimeError
+
+
+def mute(state):
+    """Fails without words."""
+    raise Mute
+
+
+def script(state):
+    """Ends the transaction that it runs in."""
+    state.db.executescript("DELETE FROM orders;")
+
+
+def spin(state):
+    """Never ends."""
+    while True:
+        time.sleep(0.01)
+
+
+def test_what_tools_give_and_raise_is_shown_whatever_it_is(env):
+    env.reset(seed=0)
+    for tool, said in ((big, "a int that cannot be shown"), (mute, "Error: mute: Mute: a Mute that cannot be shown")):
+        assert Toolbox([Tool.of(tool)]).use(env.state, Call(tool.__name__, {})).text == said
+    with pytest.raises(RuntimeError, match="a tool ended the transaction"):
+        Toolbox([Tool.of(script)]).use(env.state, Call("script", {}))
+
+
+def test_a_tool_that_never_ends_is_ended():
+    box = Toolbox([Tool.of(spin, timeout=0.05)])
+    assert "cut off" in box.use(Plain({}), Call("spin", {})).text
+    deadline = time.monotonic() + 10
+    while any(t.name == "milepost-tool-spin" for t in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [t for t in threading.enumerate() if t.name == "milepost-tool-spin"]
+
+
+def test_schemas_from_elsewhere_that_are_none_allow_all():
+    wrong = {"properties": {"a": True, "b": {"items": 3}, "c": {"pattern": "^\\p{L}+$"}, "d": None}, "required": 1}
+    tool = Tool.of_schema("f", "", wrong, lambda state, arguments: arguments)
+    assert tool.arguments({"a": 1, "b": 2, "c": "x", "d": []}) and tool.schema()
+    assert offers([tool], Seen().hear("x y"), 9) and Calls([tool], seed=0).sample().calls
+
+
+def test_an_answer_that_is_all_tags_is_read_in_one_pass():
+    begun = time.process_time()
+    for text in (
+        "<invoke name=a>" * 4000,
+        "<parameter name=a>" * 3000 + "<invoke name=a>",
+        "<tool_call>" * 5000,
+        "```json\n" * 8000,
+    ):
+        parse(text)
+    assert time.process_time() - begun < 2
+
+
+def test_before_a_reset_there_is_nothing_to_do():
+    env = Desk()
+    for what in (env.oracle, env.snapshot, env.fork):
+        with pytest.raises(RuntimeError, match="reset"):
+            what()
+    with pytest.raises(ValueError, match="finite"):
+        Desk(weights={"outcome": float("nan")})
 
 
 def test_schemas_are_those_of_openai():
@@ -400,6 +494,15 @@ def test_branches_do_not_touch_each_other(env):
     other = Desk(candidates=30, weights=env.weights)
     other.restore(kept)
     assert [other.step(late)[:4], other.step("Done.")[:4]] == first
+
+
+def test_an_empty_database_is_saved_too():
+    state = Sql()
+    state.adopt(state.fork())
+    state.load(state.save())
+    state.db.execute("CREATE TABLE t (a)")
+    state.load(b"")
+    assert state.db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("make", [lambda: Plain({"a": [1]}), lambda: Sql(image())], ids=["plain", "sql"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -102,6 +103,8 @@ class ToolEnv(TextEnv):
         self.weights = dict.fromkeys(TERMS, 0.0) | {"outcome": 1.0} | {k: float(v) for k, v in (weights or {}).items()}
         if unknown := set(self.weights) - set(TERMS):
             raise one_of("a reward term", unknown.pop(), TERMS)
+        if not all(map(math.isfinite, self.weights.values())):
+            raise ValueError(f"weights is {dict(weights or {})!r}; allowed: finite numbers")
         self.candidates = whole("candidates", candidates, 0, 1000)
         self.max_calls = whole("max_calls", max_calls, 1, 1000)
         self.tools = Toolbox(())
@@ -287,14 +290,12 @@ class ToolEnv(TextEnv):
         if not self._steps:
             first = ({"role": "system", "content": self.system},) if self.system else ()
             return (*first, {"role": "user", "content": self.opening})
-        turn = self._turn
-        said = (
-            calls.dump(turn._replace(calls=self._made))
-            if not turn.error
-            else {"role": "assistant", "content": str(action)[:SHOWN]}
-        )
+        turn, made = self._turn, tuple(Call(c.name, _copied(c.arguments, True)) for c in self._made)
         if turn.error:
-            return said, {"role": "user", "content": self._feedback}
+            text = action if isinstance(action, str) else f"({type(action).__name__})"
+            wrong = text[:SHOWN].encode(errors="replace").decode()  # no lone surrogates
+            return {"role": "assistant", "content": wrong}, {"role": "user", "content": self._feedback}
+        said = calls.dump(turn._replace(calls=made))
         told = tuple(
             {"role": "tool", "name": c.name, "content": _cut(r.text, self.shown)}
             for c, r in zip(self._made, self._results)
@@ -316,7 +317,12 @@ class ToolEnv(TextEnv):
             "turn": self._user_turn(),
             "reward_terms": dict(self._terms),
             "tool_calls": tuple(
-                {"name": c.name, "arguments": c.arguments, "ok": r.ok, "result": _cut(r.text, self.shown)}
+                {
+                    "name": c.name,
+                    "arguments": _copied(c.arguments, True),
+                    "ok": r.ok,
+                    "result": _cut(r.text, self.shown),
+                }
                 for c, r in zip(self._made, self._results)
             ),
             "admissible_actions": self._listed() if self.candidates and not self._ended else (),
@@ -338,6 +344,26 @@ class ToolEnv(TextEnv):
 
     def _reference(self) -> tuple[Any, ...]:
         return tuple({"name": c.name, "arguments": copy.deepcopy(c.arguments)} for c in self._trace())
+
+    def oracle(self) -> str:
+        """See ``TextEnv.oracle``.
+
+        Raises:
+            RuntimeError: nothing is left to do, or there was no reset yet.
+        """
+        if self.task is None:
+            raise RuntimeError("there is nothing to do yet: call reset() first")
+        return super().oracle()
+
+    def snapshot(self) -> dict[str, Any]:
+        """See ``TextEnv.snapshot``.
+
+        Raises:
+            RuntimeError: there was no reset yet.
+        """
+        if self.task is None:
+            raise RuntimeError("there is no state yet: call reset() first")
+        return super().snapshot()
 
     def _plan(self) -> list[str]:
         return [step.text() if isinstance(step, Call) else step for step in self._remaining()]
@@ -365,12 +391,18 @@ class ToolEnv(TextEnv):
             self._take(state["own"])
 
     def fork(self) -> ToolEnv:
-        """An environment of its own in the same state; what one does does not reach the other."""
+        """An environment of its own in the same state; what one does does not reach the other.
+
+        Raises:
+            RuntimeError: there was no reset yet.
+        """
+        snapshot = self.snapshot()
         branch = copy.copy(self)
+        branch.weights = dict(self.weights)
         branch.np_random = copy.deepcopy(self.np_random)
         branch.action_space, branch.observation_space = Calls(tuple(self.tools.values())), Unicode(self.max_length)
         branch.state = None if self.state is None else self.state.fork()
-        branch.restore(self.snapshot())
+        branch.restore(snapshot)
         return branch
 
 

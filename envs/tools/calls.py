@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 MOST = 2**16  # characters of an action
-DEEPEST = 50  # brackets within brackets
+CALLS = 256  # in an action
+NAME = 100  # characters of a tool's name
 POSITIONAL = "*"  # the argument that holds those without a name, in their order
 _TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.S)
-_INVOKED = re.compile(r"<(?:invoke name|function)=\"?([\w.\-]+)\"?>(.*?)</(?:invoke|function)>", re.S)
-_PARAMETER = re.compile(r"<parameter(?: name)?=\"?([\w.\-]+)\"?>(.*?)</parameter>", re.S)
+_INVOKE, _INVOKED = re.compile(r"<(?:invoke name|function)=\"?([\w.\-]+)\"?>"), re.compile(r"</(?:invoke|function)>")
+_PARAMETER, _GIVEN = re.compile(r"<parameter(?: name)?=\"?([\w.\-]+)\"?>"), re.compile(r"</parameter>")
 _REACT = re.compile(
     r"^Action:[ \t]*([\w.\-]+)[ \t]*\n+Action Input:[ \t]*(.*?)(?=^(?:Observation|Thought|Action):|\Z)", re.S | re.M
 )
@@ -42,6 +43,10 @@ class Word(str):
     """An argument of a form that has no types: a tool takes it as the text or as the JSON that it is."""
 
 
+class Loose(list[Any]):
+    """Arguments without names, as our own readers find them; ``{"*": ...}`` in JSON is an argument of that name."""
+
+
 class Turn(NamedTuple):
     """What an agent said in one step."""
 
@@ -61,22 +66,43 @@ def parse(action: Any) -> Turn:
     Raises:
         TypeError: it is something else. A wrong text or mapping is no error here: ``Turn.error`` says what is wrong.
     """
-    if isinstance(action, Call):
-        return Turn("", (action,), "" if isinstance(action.arguments, dict) else "arguments are an object")
-    if isinstance(action, Turn):
-        return action
     try:
+        if isinstance(action, Call):
+            return _checked(Turn("", (action,)))
+        if isinstance(action, Turn):
+            return action if action.error else _checked(action)
         if isinstance(action, str):
-            return _text(action)
+            return _checked(_text(action))
         if isinstance(action, Mapping):
-            return _message(action)
+            return _checked(_message(action))
         if isinstance(action, Sequence) and not isinstance(action, (bytes, bytearray)):
-            return Turn("", tuple(_each(action)))
+            return _checked(Turn("", tuple(_each(action))))
     except _Bad as e:
         return Turn("", (), str(e))
     except (RecursionError, MemoryError):
         return Turn("", (), "the tool call is nested too deeply")
     raise TypeError(f"an action is a text, a Call, a mapping or a sequence of calls, not {type(action).__name__}")
+
+
+def _checked(turn: Turn) -> Turn:
+    """What comes as objects is no better than what comes as text."""
+    if not isinstance(turn.content, str) or len(turn.content) > MOST or not is_text(turn.content):
+        raise _Bad(f"words are a text of at most {MOST} characters, without lone surrogates")
+    if not isinstance(turn.calls, tuple) or len(turn.calls) > CALLS:
+        raise _Bad(f"a turn has at most {CALLS} calls")
+    for call in turn.calls:
+        if not isinstance(call, Call) or not isinstance(call.name, str):
+            raise _Bad('a tool call is {"name": ..., "arguments": {...}}')
+        if len(call.name) > NAME or not is_text(call.name):
+            raise _Bad(f"a tool's name is a text of at most {NAME} characters")
+        if not isinstance(call.arguments, dict) or not all(isinstance(k, str) for k in call.arguments):
+            raise _Bad("arguments are an object")
+    return turn
+
+
+def is_text(text: str) -> bool:
+    """It can be encoded: it has no lone surrogates."""
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 class _Bad(Exception):
@@ -86,13 +112,16 @@ class _Bad(Exception):
 def _text(text: str) -> Turn:
     if len(text) > MOST:
         raise _Bad(f"an action has at most {MOST} characters, not {len(text)}")
+    if not is_text(text):
+        raise _Bad("a lone surrogate is no text")
     if "<tool_call>" in text:
         calls = [c for body in _TAGGED.findall(text) for c in _tagged(body)]
         return Turn(_TAGGED.sub("", text).strip(), tuple(calls))
     if "<parameter" in text or "<invoke" in text or "<function=" in text:
-        found = _INVOKED.findall(text)
+        found, rest = _elements(text, _INVOKE, _INVOKED)
         if found:
-            return Turn(_INVOKED.sub("", text).strip(), tuple(_invoked(n, b) for n, b in found))
+            rest = rest.replace("<function_calls>", "").replace("</function_calls>", "")
+            return Turn(rest.strip(), tuple(_invoked(n, b) for n, b in found))
     if "Action Input:" in text and (found := _REACT.findall(text)):
         return Turn("", tuple(_react(n, b.strip()) for n, b in found))
     body = text.strip()
@@ -108,7 +137,7 @@ def _text(text: str) -> Turn:
     start = body.find('{"name"')
     if start > 0:  # a call behind words
         try:
-            found, end = json.JSONDecoder().raw_decode(body, start)
+            found, end = json.JSONDecoder(parse_constant=_constant).raw_decode(body, start)
         except ValueError as e:
             raise _Bad(f"the JSON of the tool call cannot be read: {e}") from None
         if not body[end:].strip():
@@ -116,8 +145,17 @@ def _text(text: str) -> Turn:
     return Turn(text.strip())
 
 
+def _elements(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> tuple[list[tuple[str, str]], str]:
+    """(name, what is inside) of elements, and the text without them; in one pass, however many are left open."""
+    found, rest, at = [], [], 0
+    while (first := opening.search(text, at)) and (last := closing.search(text, first.end())):
+        found.append((first[1], text[first.end() : last.start()]))
+        rest.append(text[at : first.start()])
+        at = last.end()
+    return found, "".join([*rest, text[at:]])
+
+
 def _json(text: str) -> Any:
-    _shallow(text)
     try:
         return json.loads(text, parse_constant=_constant)
     except ValueError as e:
@@ -126,17 +164,6 @@ def _json(text: str) -> Any:
 
 def _constant(name: str) -> Any:
     raise _Bad(f"{name} is no JSON")
-
-
-def _shallow(text: str) -> None:
-    deep = 0
-    for c in text:
-        if c in "([{":
-            deep += 1
-            if deep > DEEPEST:
-                raise _Bad(f"brackets are nested more than {DEEPEST} deep")
-        elif c in ")]}":
-            deep -= 1
 
 
 def _parsed(found: Any) -> Turn:
@@ -187,14 +214,14 @@ def _each(calls: Iterable[Any]) -> Iterable[Call]:
 
 
 def _tagged(body: str) -> Iterable[Call]:
-    found = _INVOKED.findall(body)
+    found, _ = _elements(body, _INVOKE, _INVOKED)
     if found:
         return [_invoked(n, b) for n, b in found]
     return _parsed(_json(body.strip())).calls
 
 
 def _invoked(name: str, body: str) -> Call:
-    return Call(name, {k: Word(v.strip("\n")) for k, v in _PARAMETER.findall(body)})
+    return Call(name, {k: Word(v.strip("\n")) for k, v in _elements(body, _PARAMETER, _GIVEN)[0]})
 
 
 def _react(name: str, body: str) -> Call:
@@ -204,14 +231,13 @@ def _react(name: str, body: str) -> Call:
         found = _json(body)
         if isinstance(found, dict):
             return Call(name, found)
-    return Call(name, {POSITIONAL: [Word(body)]} if body else {})
+    return Call(name, {POSITIONAL: Loose([Word(body)])} if body else {})
 
 
 def _python(text: str) -> list[Call]:
     """Calls in Python's syntax with literal arguments; none where it is another expression."""
     if len(text) > MOST:
         raise _Bad(f"a call has at most {MOST} characters, not {len(text)}")
-    _shallow(text)
     try:
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError):
@@ -224,7 +250,7 @@ def _python(text: str) -> list[Call]:
         name = ast.unparse(n.func)
         arguments: dict[str, Any] = {}
         if n.args:
-            arguments[POSITIONAL] = [_literal(a, name) for a in n.args]
+            arguments[POSITIONAL] = Loose(_literal(a, name) for a in n.args)
         for k in n.keywords:
             if k.arg is None:
                 raise _Bad(f"{name}: arguments are written out, not unpacked")

@@ -37,10 +37,10 @@ class Seen(NamedTuple):
     def read(self, text: str) -> Seen:
         """With the values of a tool's result."""
         try:
-            value = json.loads(text)
+            found = list(itertools.islice(_leaves(json.loads(text)), KEPT))
         except (ValueError, RecursionError):
             return self.hear(text[:2000])
-        return self._replace(named=_latest(self.named, list(itertools.islice(_leaves(value), KEPT))))
+        return self._replace(named=_latest(self.named, found))
 
 
 def _latest(old: Sequence[Any], new: Sequence[Any]) -> tuple[Any, ...]:

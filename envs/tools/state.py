@@ -46,6 +46,16 @@ class Plain:
         """The changes stay."""
 
 
+def _empty() -> bytes:
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE TABLE t (a)")
+    db.execute("DROP TABLE t")
+    return db.serialize()
+
+
+_EMPTY = _empty()
+
+
 class Sql:
     """A SQLite database in memory. A saved value is its image, ``bytes``.
 
@@ -62,13 +72,16 @@ class Sql:
 
     def save(self) -> bytes:
         """The image of the database as it is."""
-        return self.db.serialize()
+        try:
+            return self.db.serialize()
+        except sqlite3.OperationalError:  # it was never written
+            return b""
 
     def load(self, saved: bytes) -> None:
         """The database becomes that of an image."""
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
-        self.db.deserialize(saved)
+        self.db.deserialize(saved or _EMPTY)  # a database that was never written has no image
         self.db.execute("PRAGMA foreign_keys=ON")
 
     def fork(self) -> Sql:
@@ -88,12 +101,20 @@ class Sql:
 
     def undo(self, mark: str) -> None:
         """Takes back what was changed since."""
-        self.db.execute(f"ROLLBACK TO {mark}")
-        self.db.execute(f"RELEASE {mark}")
+        self._end(f"ROLLBACK TO {mark}")
+        self._end(f"RELEASE {mark}")
 
     def keep(self, mark: str) -> None:
         """The changes stay."""
-        self.db.execute(f"RELEASE {mark}")
+        self._end(f"RELEASE {mark}")
+
+    def _end(self, statement: str) -> None:
+        try:
+            self.db.execute(statement)
+        except sqlite3.OperationalError as e:
+            raise RuntimeError(
+                f"a tool ended the transaction that it runs in (commit, executescript, with db): {e}"
+            ) from e
 
     def interrupt(self) -> None:
         """Ends the statement that runs."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import difflib
 import inspect
 import itertools
 import json
+import math
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, get_type_hints
 
 from ...sandboxes import SandboxError
 from ..errors import InfraError
-from .calls import DEEPEST, POSITIONAL, Call, Word
+from .calls import POSITIONAL, Call, Loose, Word, is_text
 
 LONGEST = 2**16  # characters and items of all arguments of a call
+DEEPEST, BITS = 50, 4096  # arrays within arrays; of a whole number
 Arguments = dict[str, Any]
 
 
@@ -123,6 +127,7 @@ class Tool:
         timeout: float | None = None,
     ) -> Tool:
         """A tool of a JSON schema that came from elsewhere; names, required ones and plain types of arguments are checked."""
+        parameters = {"type": "object", **_sound(parameters)}
         allowed: Mapping[str, Any] = parameters.get("properties") or {}
         needed = tuple(parameters.get("required") or ())
 
@@ -146,7 +151,7 @@ class Tool:
         Raises:
             BadCall: they do not fit; says why.
         """
-        if POSITIONAL in given or any(type(v) is Word for v in given.values()):
+        if isinstance(given.get(POSITIONAL), Loose) or any(type(v) is Word for v in given.values()):
             given = self._typed(given)
         try:
             small(given)
@@ -156,8 +161,10 @@ class Tool:
 
     def _typed(self, given: Arguments) -> Arguments:
         """Arguments without names get them by their order; words become what the tool takes, text before JSON."""
-        out = {k: v for k, v in given.items() if k != POSITIONAL}
-        loose = given.get(POSITIONAL, [])
+        loose = given.get(POSITIONAL)
+        if not isinstance(loose, Loose):
+            loose = Loose()
+        out = {k: v for k, v in given.items() if v is not loose}
         if len(loose) > len(self._order) or any(k in out for k in self._order[: len(loose)]):
             raise BadCall(
                 f"{self.name}: it takes {', '.join(self._order) or 'no argument'}; {len(loose)} came without a name"
@@ -259,16 +266,17 @@ class Toolbox(Mapping[str, Tool]):
         mark = None if undone is None else undone.mark()
         try:
             value = tool.run(state, arguments) if tool.timeout is None else _timed(tool, state, arguments)
+            text = value if type(value) is str else text_of(value)
         except (InfraError, SandboxError):
             raise
         except ToolFailed as e:
             problem = str(e)
         except Exception as e:  # the tool's own fault is a part of the world
-            problem = f"{type(e).__name__}: {e}"
+            problem = f"{type(e).__name__}: {_said(e)}"
         else:
             if undone is not None:
                 undone.keep(mark)
-            return Result(True, value if type(value) is str else text_of(value), arguments)
+            return Result(True, text, arguments)
         if undone is not None:
             undone.undo(mark)
         return Result(False, f"Error: {call.name}: {problem[:2000]}", arguments)
@@ -292,6 +300,8 @@ def _timed(tool: Tool, state: Any, arguments: Arguments) -> Any:
         cut = getattr(branch, "interrupt", None)
         if cut is not None:  # a database ends its statement
             cut()
+        # ends it at its next line; one that sits in a call of the system for ever stays until the process ends
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
         raise ToolFailed(f"it was cut off after {tool.timeout:g} seconds")
     fine, value = out[0]
     if not fine:
@@ -306,7 +316,14 @@ def text_of(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
+        return _said(value)
+
+
+def _said(value: Any) -> str:
+    try:
         return str(value)
+    except Exception:
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -347,18 +364,50 @@ def small(arguments: Arguments) -> None:
         left -= 1
         if isinstance(value, str):
             left -= len(value)
-            if left >= 0 and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            if left >= 0 and not is_text(value):
                 raise ValueError(f"{key}: a lone surrogate is no text")
         elif isinstance(value, dict):
-            todo += [
-                (k if isinstance(k, str) else str(k), v, deep + 1) for k, v in itertools.islice(value.items(), LONGEST)
-            ]
+            for k, v in itertools.islice(value.items(), LONGEST):
+                if not isinstance(k, str) or not is_text(k):
+                    raise ValueError(f"{key}: the keys of an object are texts")
+                left -= len(k)
+                todo.append((k, v, deep + 1))
         elif isinstance(value, (list, tuple)):
             todo += [(key, v, deep + 1) for v in value[:LONGEST]]
+        elif isinstance(value, int):
+            if value.bit_length() > BITS:
+                raise ValueError(f"{key}: a whole number of more than {BITS} bits")
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                raise ValueError(f"{key}: {value} is no JSON")
+        elif value is not None:
+            raise ValueError(f"{key}: a {type(value).__name__} is no JSON")
         if left < 0:
             raise ValueError(f"the arguments are too long: together at most {LONGEST} characters")
         if deep > DEEPEST:
             raise ValueError(f"the arguments are nested more than {DEEPEST} deep")
+
+
+def _sound(schema: Any) -> dict[str, Any]:
+    """A JSON schema from elsewhere as far as we read it: what is no schema allows all, a pattern that is none is left out."""
+    if not isinstance(schema, Mapping):
+        return {}
+    out = dict(schema)
+    if "properties" in out:
+        given = out["properties"]
+        out["properties"] = {str(k): _sound(v) for k, v in given.items()} if isinstance(given, Mapping) else {}
+    for key in ("anyOf", "oneOf"):
+        if key in out:
+            out[key] = [_sound(s) for s in out[key]] if isinstance(out[key], (list, tuple)) else []
+    if "items" in out:
+        out["items"] = _sound(out["items"])
+    try:
+        re.compile(out.get("pattern", ""))
+    except (re.error, TypeError, RecursionError):
+        del out["pattern"]
+    if not isinstance(out.get("required", []), (list, tuple)):
+        del out["required"]
+    return out
 
 
 def _plain(schema: Any) -> Any:
