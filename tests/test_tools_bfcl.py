@@ -442,6 +442,42 @@ def test_what_would_not_end_is_refused():
     env.restore(env.snapshot())
 
 
+@pytest.mark.parametrize("category", ["multi_turn_base", "simple_python", "live_multiple"])
+def test_arguments_that_are_no_json_are_answered(category):
+    env = BFCLEnv(category)
+    env.reset(options={"task": 0})
+    name, tool = next((n, t) for n, t in env.tools.items() if t.parameters["properties"])
+    argument = next(iter(tool.parameters["properties"]))
+    for value in ("{(1, 2): 3}", "{1: 2, 'b': 3}", "0x" + "f" * 20_000, "1e999", "{1, 2}", "b'x'", "...", "1j"):
+        env.reset(options={"task": 0})
+        _, _, _, _, info = env.step(f"{name}({argument}={value})")
+        assert not info["valid_action"] and not info["success"]
+        env.restore(env.snapshot())
+
+
+def test_a_state_that_the_checker_cannot_compare_loses():
+    class Odd:
+        def __eq__(self, other):
+            raise TypeError("no")
+
+    env = BFCLEnv("multi_turn_base")
+    env.reset(options={"task": 0})
+    for call in env._truth.calls[0]:
+        env.step(call)
+    api = next(iter(env.state.apis.values()))
+    vars(api)[next(a for a in vars(api) if not a.startswith("_"))] = Odd()
+    assert bfcl_grade.turn(env.state, env._truth, 0, True) == "checker_error:TypeError"
+    env.step("Done.")
+    assert env._verdicts == ("checker_error:TypeError",)
+
+
+def test_before_the_first_reset_there_is_no_problem():
+    env = BFCLEnv()
+    with pytest.raises(RuntimeError, match=r"there is no problem yet: call reset\(\) first"):
+        env.problem()
+    assert env.problem(0).number == 0
+
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -304,6 +304,50 @@ def test_a_server_that_answers_otherwise_cannot_be_restored(make):
     assert cut and info["invalid"] and "answers otherwise" in info["infra_error"]
 
 
+def test_what_cannot_be_written_is_answered_at_once_and_the_server_stays(make):
+    env = make(timeout=5.0)
+    env.reset(seed=0)
+    pid = env.state.server().pid
+    for value in (1 << 40_000, float("nan"), "\ud800", {1, 2}, b"x", 1j):
+        began = time.perf_counter()
+        fine, text = env.state.ask("add", {"text": value})
+        assert not fine and text.startswith("the arguments are no JSON: ") and time.perf_counter() - began < 1.0
+        assert not env.step(Call("add", {"text": value}))[4]["valid_action"]
+    assert env.state.server().pid == pid
+    assert env.state.ask("show", {}) == (True, '["first"]')
+
+
+def test_schemas_that_are_none_keep_no_tool_from_being_called(make, tiny):
+    odd = {"a": True, "b": {"type": 5}, "c": {"type": "integer", "minimum": "0", "maxLength": None}, "d": {"anyOf": 5},
+           "e": {"type": "array", "items": True, "maxItems": "x"}, "f": {"enum": 3}, "g": {"type": "string", "pattern": "("},
+           "h": {"anyOf": [7, {"type": {"x": 1}}]}, "text": {"type": "string"}}  # fmt: skip
+    place = tiny.with_name("odd.py")
+    place.write_text(TINY.replace('{"add": {"text": {"type": "string"}}}', repr({"add": odd})))
+    head = {"command": [PYTHON, "-I", "-S", str(place)]}
+    env = make(head, candidates=20)
+    env.reset(seed=0)
+    values = {"a": 1, "b": "x", "c": 0, "d": [], "e": [], "f": {}, "g": "x", "h": None, "text": "x"}
+    assert env.step(Call("add", values))[4]["valid_action"]
+    for _ in range(20):
+        env.action_space.sample()
+
+
+def test_a_call_of_a_task_that_the_server_does_not_have_is_refused(make):
+    for where in ({"setup": [call("paint")]}, {"reference": [call("paint")]}, {"state": [call("paint") | {"has": 1}]},
+                  {"checklist": [{"id": "a", "called": call("paint")}]}):  # fmt: skip
+        with pytest.raises(ValueError, match="task 'task-0': the server has no tool 'paint'; it has add"):
+            make(tasks=[{"question": "?", "answer": "x", "split": "train"} | where])
+
+
+def test_before_the_first_reset_there_is_no_plan():
+    env = MCPEnv()
+    with pytest.raises(RuntimeError, match=r"there is no task yet: call reset\(\) first"):
+        env._remaining()
+    with pytest.raises(RuntimeError, match="reset"):
+        env.oracle()
+    env.close()
+
+
 def test_state_and_checklist_are_asked_of_the_server(make):
     need = {**call("show"), "result": ["x"]}
     items = [{"id": "called", "called": call("add", text="x"), "weight": 3}, {"id": "there", "state": [need]}]
@@ -419,6 +463,7 @@ def test_a_command_of_a_file_needs_a_word(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+ITEM = {"id": "a", "called": {"name": "add"}}
 WRONG = [
     ({"task": []}, "a field is 'task'; allowed: .*'tasks'"),
     ({"tasks": []}, "allowed: a list of at least one task"),
@@ -434,6 +479,18 @@ WRONG = [
     ({"tasks": [{"question": "?", "answer": 1, "setup": [{"name": 1}]}]}, "a call is"),
     ({"tasks": [{"question": "?", "checklist": [{"id": "a"}]}]}, "either state or called"),
     ({"tasks": [{"question": "?", "answer": 1, "split": "dev"}]}, "split is 'dev'; allowed: 'train', 'test'"),
+    ({"tasks": [{"question": "?", "answer": {"number": float("nan")}}]}, "no JSON"),
+    ({"tasks": [{"question": "\ud800", "answer": 1}]}, "no JSON"),
+    ({"tasks": [{"question": "?", "answer": {"number": 10**400}}]}, "allowed: a number"),
+    ({"tasks": [{"question": "?", "answer": {"number": 1, "tolerance": -1}}]}, "a number from 0 as tolerance"),
+    ({"tasks": [{"question": "?", "answer": {"exact": ["x"]}}]}, "a text with a letter or digit"),
+    ({"tasks": [{"question": "?", "answer": {"contains": "x" * 500}}]}, "at most 400 characters"),
+    ({"tasks": [{"question": "?", "checklist": [ITEM | {"weight": "1"}]}]}, "item 'a': weight and depends; allowed"),
+    ({"tasks": [{"question": "?", "checklist": [ITEM | {"depends": "a"}]}]}, "depends is no list"),
+    ({"tasks": [{"question": "?", "checklist": [ITEM | {"depends": ["b"]}]}]}, "items before it"),
+    ({"tasks": [{"question": "?", "checklist": [ITEM | {"focus": "all"}]}]}, "focus and required; allowed"),
+    ({"tasks": [{"question": "?", "checklist": [ITEM | {"weight": 0}]}]}, "no item of the checklist has a weight"),
+    ({"command": ["x"], "env": {"A=B": "c"}, "tasks": [{"question": "?", "answer": "x"}]}, "env is .*, for a command"),
     ({"tasks": [{"id": "a", "question": "?", "answer": 1}] * 2}, "two tasks have the id 'a'"),
 ]
 
@@ -466,7 +523,9 @@ RIGHT = [
     (Answer("contains", "blue door"), "blue doors", False), (Answer("contains", "blue"), "blue " * 200, False),
     (Answer("number", 14), "There are 14.", True), (Answer("number", 14), "14 or 15", False),
     (Answer("number", 1200), "1,200", True), (Answer("number", -2.5), "-2.5", True), (Answer("number", 3), "none", False),
-    (Answer("number", 0.333, 0.01), "0.33", True),
+    (Answer("number", 0.333, 0.01), "0.33", True), (Answer("contains", "87"), "It is 87, not 78.", True),
+    (Answer("contains", "15:00"), " ".join(f"{h}:00" for h in range(24)), False),
+    (Answer("contains", "1 2 3 4 5 6 7 8 9 0"), "1 2 3 4 5 6 7 8 9 0", True),
 ]  # fmt: skip
 
 

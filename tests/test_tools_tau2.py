@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milepost.envs.text.base import TEST
-from milepost.envs.tools import tau2_db
+from milepost.envs.tools import tau2, tau2_db
 from milepost.envs.tools.calls import Call
 from milepost.envs.tools.spaces import Calls
 from milepost.envs.tools.tau2 import Tau2Env
@@ -172,6 +172,58 @@ def test_a_dropped_or_other_call_loses_and_a_read_more_does_not(shop):
     other = Call(CANCEL.name, {"order_id": "#W2", "reason": "no longer needed"})
     assert after(look, CANCEL, other, says)[0] is False
     assert after(look, Call(CANCEL.name, CANCEL.arguments | {"reason": "ordered by mistake"}), says)[0] is False
+
+
+TOLD = [
+    ("54.04", "That is $54.04.", True), ("54.04", "154.04 or 54.041", False), ("54.04", "54.04.1", False),
+    ("481.5", "481.50 USD", True), ("481.50", "481.5", False), ("1628", "$1,628.00, in all", True), ("10", "10.05", False),
+    ("10", "2024-05-10", False), ("10", "100, 210, #W10", False), ("10", "There are 10, I think.", True),
+    ("1025.5", "1,025.5", True), ("10", "10,11,12", True), ("10", "100,200", False),
+    ("60", "between 50 and 60.", True), ("IL", "I will", False), ("IL", "Chicago,IL,60621", True),
+    ("camera", "two Cameras", True), ("20 hours", "120 hours", False),
+    ("943 Maple Drive", "943  maple drive,\nSuite 356", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words", "told"), TOLD)
+def test_a_text_is_told_as_whole_words_and_numbers(text, words, told):
+    assert tau2._tells(words, text) is told
+
+
+@pytest.mark.parametrize("user", ["solo", "scripted"])
+def test_a_list_of_all_amounts_tells_nothing(shop, user):
+    env = Tau2Env(path=shop, user=user, max_steps=40, weights=PAID)
+    amounts = [f"{i / 10:.1f}" for i in range(10_000, 10_500)]
+    assert "1025.5" in amounts
+    listed, digits = " ".join(amounts), "".join(amounts).replace(".", "")[:900] + "1025.51"
+    env.reset(options={"task": 0})
+    beside = {"role": "assistant", "content": "1025.5", "tool_calls": [CANCEL._asdict()]}
+    for said in (listed, {"role": "assistant", "content": listed}, beside):  # it hears an answer of 1,000 characters
+        _, _, over, _, info = env.step(said)
+        assert not over and not info["subgoals"]["told_0"]
+    for said in [digits] * 9:
+        _, _, over, _, info = env.step(said)
+        if over:
+            break
+    assert over and not info["success"] and info["answer"] == {"database": True, "told": 0, "to_tell": 1}
+    env.reset(options={"task": 0})
+    assert "In short" in env.step(listed)[0]
+    env.step(CANCEL)
+    _, _, over, _, info = env.step("1025.5")  # a piece of the scripted user's comes in between
+    while not over:
+        _, _, over, _, info = env.step("It is done.")
+    assert info["success"]
+
+
+def test_the_amounts_of_all_tasks_are_not_told_by_one_list():
+    for domain in tau2_db.DOMAINS:
+        env = Tau2Env(domain)
+        listed = " ".join(f"{i}.{c:02d}" for i in range(4000) for c in range(100)) + " yes no true false"
+        for task in env.tasks():
+            env.reset(options={"task": task})
+            if env._tell:
+                text, _, over, _, info = env.step({"role": "assistant", "content": listed[-60_000:]})
+                assert "In short" in text and not over and not any(env._told) and not info["success"]
 
 
 def test_a_directory_of_ones_own_and_its_split(shop):

@@ -39,8 +39,8 @@ class BFCLEnv(ToolEnv):
 
     Otherwise than there: a malformed call is answered and does not end the turn; a result that is an ``error`` counts as a
     call that no tool took (the reference has none); calls within calls are refused, and so are arguments that would not end or
-    that make a file system without end (huge powers, folders inside themselves); one result shows 4000 characters at most,
-    which cuts 171 of the reference's 4,625 results, all in ``long_context`` (the checks see all of them); an empty answer wins
+    that make a file system without end (huge powers, folders inside themselves); one result shows 12000 characters at most,
+    which cuts 63 of the reference's 4,625 results, all in ``long_context`` (the checks see all of them); an empty answer wins
     no ``irrelevance`` problem, words do. Memory and web-search problems are not here: they need a network, or a model's own
     memory store.
 
@@ -112,9 +112,14 @@ class BFCLEnv(ToolEnv):
         return range(first, first + len(self._problems))
 
     def problem(self, task: int | None = None) -> Problem:
-        """The problem of a task, of the running one by default."""
+        """The problem of a task, of the running one by default.
+
+        Raises:
+            RuntimeError: none is running.
+        """
         number = self.task if task is None else task
-        assert number is not None, "reset first"
+        if number is None:
+            raise RuntimeError("there is no problem yet: call reset() first")
         return self._problems[number - self.tasks().start]
 
     def _title(self, task: int) -> str:

@@ -134,7 +134,7 @@ def _tool(owner: str, function: dict[str, Any]) -> Tool:
     def run(state: Apis, arguments: Arguments) -> str:
         api = state.apis[owner]
         # some keep what they get and change it later: also their own defaults, which would reach the next episode
-        arguments = copy.deepcopy(_defaults(type(api), name) | arguments)
+        arguments = copy.deepcopy(_defaults(api.__class__, name) | arguments)
         try:
             if owner == "GorillaFileSystem" and name in _WRITES:
                 _room(api, arguments)

@@ -40,10 +40,12 @@ def turn(state: Apis, truth: Truth, number: int, called: bool) -> str:
         return "multi_turn:empty_turn_model_response"
     try:
         verdict = checker.state_checker(state.apis, truth.states[number])
+        if verdict["valid"]:
+            verdict = checker.response_checker(state.results, list(truth.results[number]), number)
     except RecursionError:  # the agent put a folder inside itself
         return "multi_turn:instance_state_mismatch"
-    if verdict["valid"]:
-        verdict = checker.response_checker(state.results, list(truth.results[number]), number)
+    except Exception as e:  # it fails at states that no model is expected to leave
+        return f"checker_error:{type(e).__name__}"
     return "" if verdict["valid"] else str(verdict["error_type"])
 
 

@@ -67,7 +67,8 @@ class MCPEnv(ToolEnv):
     other. Head: ``system``; ``command`` (a list, ``{here}`` is the file's folder) with ``env``, or ``url``, or neither for
     our own server; ``reset``, a tool; ``stateless``: no reset is needed; ``hidden``, tools that are not shown; ``tasks``.
     Task: ``id``, ``question``, ``system``, ``split`` (``train``, ``test``), ``setup`` and ``reference`` (calls: ``name``,
-    ``arguments``), ``answer`` (``exact``, ``contains`` or ``number`` with ``tolerance``: the last number said counts),
+    ``arguments``), ``answer`` (``exact``; ``contains``, in at most 400 characters and, where it has a digit, among at most 8
+    words with digits; or ``number`` with ``tolerance``: the last number said counts),
     ``state`` (calls whose ``result`` must be equal, or hold the fields of ``has``, at the end), ``checklist`` (``id``,
     ``weight``, ``question``, ``depends``, ``focus``, ``required``, and ``state`` or ``called``).
     ``allow_command``: the file's command, or a url that is not on this machine, may be used.
@@ -137,6 +138,12 @@ class MCPEnv(ToolEnv):
         for name in (self.file.reset, *self.file.hidden):
             if name and name not in found:
                 raise ValueError(f"the server has no tool {name!r}; it has {', '.join(found) or 'none'}")
+        for task in self._tasks:
+            for call in (*task.setup, *task.reference, *task.asked()):
+                if call.name not in found:
+                    raise ValueError(
+                        f"task {task.id!r}: the server has no tool {call.name!r}; it has {', '.join(found) or 'none'}"
+                    )
         return Toolbox(t for t in found.values() if t.name not in (self.file.reset, *self.file.hidden))
 
     # -- tasks -----------------------------------------------------------------------------------
@@ -183,7 +190,8 @@ class MCPEnv(ToolEnv):
         return self._task.reference
 
     def _remaining(self) -> list[Call | str]:
-        assert self._task is not None
+        if self._task is None:
+            raise RuntimeError("there is no task yet: call reset() first")
         left = Counter(self._open_calls)
         out: list[Call | str] = []
         for call in reversed(self._task.reference):

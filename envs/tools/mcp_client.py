@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import math
 import os
 import shutil
 import tempfile
@@ -25,6 +27,16 @@ from .tool import Tool, ToolFailed, text_of
 
 LONGEST = 2**20  # characters of a result that are kept
 PAGES = 100  # of tools, at most
+_BOUNDS = (
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+)
 _LOST = ("Connection closed", "Session terminated", "Server returned an error response")
 
 
@@ -94,7 +106,7 @@ class Connection:
 
         Args:
             name: of the tool.
-            arguments: JSON values.
+            arguments: JSON values; others are not sent, and the answer says why.
             timeout: seconds, that of the connection by default.
 
         Returns:
@@ -110,6 +122,10 @@ class Connection:
         link, seconds = self._link, self.timeout if timeout is None else timeout
         if not self.alive:
             raise InfraError(f"the MCP server is gone: {link.why or 'it belongs to another process'}")
+        try:  # what cannot be written would be waited for in vain
+            json.dumps(dict(arguments), allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as e:
+            return False, f"the arguments are no JSON: {e}"[:500]
         work = link.client.call_tool(name, dict(arguments), read_timeout_seconds=seconds)
         future = asyncio.run_coroutine_threadsafe(work, link.loop)
         link.calls.add(future)
@@ -159,7 +175,7 @@ def tools_of(connection: Connection, run: Any = None) -> list[Tool]:
     made = run or direct
     out = []
     for t in connection.listed():
-        schema = dict(t.input_schema or {})
+        schema = _usable(t.input_schema or {})
         if not t.name or not isinstance(schema.setdefault("properties", {}), Mapping):
             raise InfraError(f"the MCP server's tool {t.name!r} has no name or no schema of an object")
         hint = t.annotations.read_only_hint if t.annotations else None
@@ -167,6 +183,37 @@ def tools_of(connection: Connection, run: Any = None) -> list[Tool]:
         work = _bound(made, t.name)
         out.append(Tool.of_schema(t.name, text, schema, work, writes=not hint))
     return out
+
+
+def _usable(schema: Any) -> Any:
+    """A JSON schema without the fields that are none: the server has the last word on its arguments anyway."""
+    if not isinstance(schema, Mapping):
+        return {}
+    out = dict(schema)
+    for key, value in schema.items():
+        if key == "type":
+            fine = isinstance(value, str) or _texts(value)
+        elif key in _BOUNDS:
+            fine = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        elif key == "required":
+            fine = _texts(value)
+        elif key in ("enum", "anyOf", "oneOf"):
+            fine = isinstance(value, list)
+        else:
+            fine = True
+        if not fine:
+            del out[key]
+        elif key in ("anyOf", "oneOf"):
+            out[key] = [_usable(v) for v in value]
+        elif key == "items":
+            out[key] = _usable(value)
+        elif key == "properties" and isinstance(value, Mapping):
+            out[key] = {k: _usable(v) for k, v in value.items()}
+    return out
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
 def _bound(run: Any, name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from .calls import Call
 
 KINDS = ("exact", "contains", "number")
 WORDY = 400  # characters that an answer may have which is looked for in it: else one could say everything
+FOCUS = ("assistant", "tool_calls", "tool_content")
+FIGURES = 8  # words with digits in it, where the one that is looked for has some
 _HEAD = ("system", "command", "url", "env", "reset", "stateless", "hidden", "tasks")
 _TASK = ("id", "question", "system", "split", "setup", "reference", "answer", "state", "checklist")
 _ITEM = ("id", "weight", "question", "depends", "focus", "required", "state", "called")
@@ -50,7 +53,10 @@ class Answer(NamedTuple):
         if self.kind == "exact":
             return bool(_plain(said)) and _plain(said) == _plain(str(self.value))
         if self.kind == "contains":
-            return len(said) <= WORDY and f" {_plain(str(self.value))} " in f" {_plain(said)} "
+            wanted, words = _plain(str(self.value)), _plain(said)
+            own = _figures(wanted)
+            listed = own > 0 and _figures(words) > max(own, FIGURES)
+            return len(said) <= WORDY and not listed and f" {wanted} " in f" {words} "
         found = _NUMBER.findall(said)
         return bool(found) and abs(float(found[-1].replace(",", "")) - self.value) <= self.tolerance * max(
             1.0, abs(self.value)
@@ -76,6 +82,17 @@ class Task(NamedTuple):
     items: tuple[Item, ...]
     passes: Mapping[str, tuple[Need, ...] | Call]
     """What makes an item pass: the state, or a call with at least these arguments."""
+
+    def asked(self) -> tuple[Call, ...]:
+        """What the grader calls at the server, or wants called."""
+        needs = [*self.state]
+        wanted = []
+        for what in self.passes.values():
+            if isinstance(what, Call):
+                wanted.append(what)
+            else:
+                needs += what
+        return (*wanted, *(n.call for n in needs))
 
 
 class TaskFile(NamedTuple):
@@ -112,6 +129,7 @@ def load(path: str | Path) -> TaskFile:
         else:
             head = json.loads(text)
             rows = head.get("tasks", []) if isinstance(head, dict) else []
+        json.dumps([head, rows], allow_nan=False, ensure_ascii=False).encode()  # no NaN, no 1e999, no half character
     except (ValueError, RecursionError) as e:
         raise ValueError(f"{place}: it is no JSON: {e}") from None
     try:
@@ -127,7 +145,8 @@ def _file(head: Any, rows: Any, here: Path) -> TaskFile:
     command, url, env = head.get("command", []), head.get("url", ""), head.get("env", {})
     if not _texts(command) or not isinstance(url, str) or (command and url):
         raise ValueError("command and url; allowed: a list of texts, or a text, or neither for our own server")
-    if not isinstance(env, dict) or not _texts(list(env.values())) or (env and not command):
+    proper = isinstance(env, dict) and _texts(list(env.values())) and "\0" not in "".join((*env, *env.values()))
+    if not proper or "=" in "".join(env) or (env and not command):
         # a variable can make a program run another (LD_PRELOAD): no server of ours gets one from a file
         raise ValueError(f"env is {env!r}; allowed: names of variables with texts, for a command")
     hidden, reset, stateless = head.get("hidden", []), head.get("reset", ""), head.get("stateless", False)
@@ -164,11 +183,17 @@ def _task(row: Any, where: str, system: Any) -> Task:
         about = {k: v for k, v in item.items() if k not in ("state", "called", "depends")}
         if not isinstance(item.get("id"), str) or item["id"] in passes or ("state" in item) == ("called" in item):
             raise ValueError(f"{where}: item {n} needs an id of its own, and either state or called")
-        try:
-            items.append(Item(**{"weight": 1.0, "depends": tuple(item.get("depends", ())), **about}))
-            float(items[-1].weight)
-        except (TypeError, ValueError) as e:
-            raise ValueError(f"{where}: item {item['id']!r}: {e}") from None
+        made = Item(**{"weight": 1.0, "depends": tuple(_list(item, "depends", where)), **about})
+        if not _number(made.weight) or made.weight < 0 or not all(d in passes for d in made.depends):
+            raise ValueError(
+                f"{where}: item {made.id!r}: weight and depends; allowed: a number from 0, items before it"
+            )
+        if not isinstance(made.question, str) or made.focus not in FOCUS or not isinstance(made.required, bool):
+            raise ValueError(
+                f"{where}: item {made.id!r}: question, focus and required; allowed: a text, one of {', '.join(FOCUS)}, "
+                "true or false"
+            )
+        items.append(made)
         if "called" in item:
             passes[item["id"]] = _call(item["called"], where)
         else:
@@ -176,6 +201,8 @@ def _task(row: Any, where: str, system: Any) -> Task:
     if answer is None and not state and not items:
         raise ValueError(f"{where} cannot be graded; allowed: answer, state, checklist")
     total = sum(i.weight for i in items)
+    if items and not total > 0:
+        raise ValueError(f"{where}: no item of the checklist has a weight above 0")
     items = [i._replace(weight=i.weight / total) for i in items]
     calls = [tuple(_call(c, where) for c in _list(row, k, where)) for k in ("setup", "reference")]
     held_out = None if split is None else split == "test"
@@ -191,11 +218,12 @@ def _answer(given: Any, where: str) -> Answer:
     if not isinstance(given, dict) or len(kinds) != 1 or set(given) - {*KINDS, "tolerance"}:
         raise ValueError(f"{where}: answer is {given!r:.80}; allowed: one of {', '.join(KINDS)}, and tolerance")
     value, tolerance = given[kinds[0]], given.get("tolerance", 1e-6)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if (kinds[0] == "number" and not number) or not isinstance(tolerance, (int, float)):
-        raise ValueError(f"{where}: answer is {given!r:.80}; allowed: a number, and a number as tolerance")
-    if kinds[0] != "number" and not _plain(str(value)):
+    if (kinds[0] == "number" and not _number(value)) or not _number(tolerance) or tolerance < 0:
+        raise ValueError(f"{where}: answer is {given!r:.80}; allowed: a number, and a number from 0 as tolerance")
+    if kinds[0] != "number" and (not isinstance(value, (str, int, float)) or not _plain(str(value))):
         raise ValueError(f"{where}: answer is {given!r:.80}; allowed: a text with a letter or digit")
+    if kinds[0] == "contains" and len(str(value)) > WORDY:
+        raise ValueError(f"{where}: answer is {given!r:.80}; allowed: at most {WORDY} characters to be looked for")
     return Answer(kinds[0], float(value) if kinds[0] == "number" and not isinstance(value, int) else value, tolerance)
 
 
@@ -231,6 +259,11 @@ def _fields(given: Any, allowed: Sequence[str], where: str) -> None:
             raise one_of(f"{where}: a field", k, allowed)
 
 
+def _number(given: Any) -> bool:
+    """A number that a float can hold."""
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and abs(given) <= sys.float_info.max
+
+
 def _texts(given: Any) -> bool:
     return isinstance(given, list) and all(isinstance(x, str) for x in given)
 
@@ -238,6 +271,11 @@ def _texts(given: Any) -> bool:
 def _plain(text: str) -> str:
     """Lower-case words, without punctuation but within numbers and times."""
     return " ".join(w.strip(".,:-'") for w in re.findall(r"[\w.,:'\-]+", text.lower()) if w.strip(".,:-'"))
+
+
+def _figures(plain: str) -> int:
+    """Different words with a digit."""
+    return sum(any(c.isdigit() for c in w) for w in set(plain.split()))
 
 
 def _value(text: str) -> Any:

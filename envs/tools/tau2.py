@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from typing import Any
 
 from ..errors import one_of
@@ -17,6 +18,7 @@ from .tool import Arguments, Result, Tool, Toolbox
 
 USERS = ("solo", "scripted")
 LONGEST = 400  # characters of an expression to calculate
+HEARD = 1000  # characters of an answer: else one could say every number
 _DONE = "It is done."
 _PIECES = ("known_info", "unknown_info", "task_instructions")
 _SOLO = "The user does not answer: what they were told is all that they have to say. Your first words to them are your last."
@@ -29,8 +31,13 @@ class Tau2Env(ToolEnv):
     tau2-bench (Barres et al. 2025, arXiv 2506.07982): a policy, 16 tools for a shop's or 14 for an airline's database, and
     tasks that a user brings. The tools and by default the data are those of the installed wheels, which ``milepost setup
     tau2`` brings; none of them is copied. A task is won as tau2 grades it without a language model: when the database is as
-    after the task's own actions, and the agent's words hold every text that has to be told (its commas do not count). What
-    only a judge can tell (``nl_assertions`` of 40 retail tasks) is not asked; the texts to tell count in both domains.
+    after the task's own actions, and the agent's words hold every text that has to be told. What only a judge can tell
+    (``nl_assertions`` of 40 retail tasks) is not asked; the texts to tell count in both domains.
+
+    Otherwise than there, where any text that holds the letters tells them: a text is told as whole words (``10`` not by
+    ``100``, ``2.10`` or ``2024-05-10``; zeros behind the point may follow), in a turn without calls, as the policy wants it.
+    Commas do not count. What the user hears is bounded: an answer of more than 1,000 characters is none, and the user asks
+    again. So lists of all amounts tell nothing; of numbers as small as those of four tasks (4 and 10) a list still does.
 
     The user says all at once and hears one answer (``user="solo"``), or says a piece each time that the agent speaks
     (``"scripted"``): the reason, what they know, how they want it; then once yes, if no tool was called since; and then ends.
@@ -38,8 +45,8 @@ class Tau2Env(ToolEnv):
 
     As in tau2: 18 of retail's 550 actions fail in the tools, 16 that look something up and two exchanges, and the goal is what
     the others give; what a failing call changed stays. A task that changes nothing and wants nothing told is won by any words
-    of an agent that changes nothing: 7 of 114 in retail, 23 of 50 in airline. An empty answer is no answer: the user asks
-    again. One result shows 4000 characters at most. ``calculate`` takes no powers, which need not end.
+    of an agent that changes nothing: 7 of 114 in retail, 23 of 50 in airline. An empty answer is no answer either. One result
+    shows 4000 characters at most. ``calculate`` takes no powers, which need not end.
 
     ## Observation Space
     ``Unicode(32768)``: at first the policy, the tools and what the user says; then results of calls, or the user's answer.
@@ -137,19 +144,16 @@ class Tau2Env(ToolEnv):
             self.opening, self._pieces = told[0], told[1:]
 
     # -- an episode ------------------------------------------------------------------------------
-    def _hear(self, words: str) -> None:
-        plain = words.lower().replace(",", "")
-        self._told = tuple(old or t.lower() in plain for t, old in zip(self._tell, self._told))
-
     def _after(self, made: tuple[Call, ...], results: tuple[Result, ...]) -> bool:
-        self._hear(self._turn.content)
         self._quiet = False
         return False
 
     def _reply(self, words: str) -> tuple[str, bool]:
         if not words:
             return "Are you there?", False
-        self._hear(words)
+        if len(words) > HEARD:
+            return "That is too much at once. In short, please.", False
+        self._told = tuple(old or _tells(words, t) for t, old in zip(self._tell, self._told))
         if self._said < len(self._pieces):
             self._said, self._quiet = self._said + 1, True
             return self._pieces[self._said - 1], False
@@ -212,6 +216,19 @@ def _instructions(task: Record) -> tuple[str, ...]:
     if isinstance(told, str):
         return (told,)
     return (str(told["reason_for_call"]), *(str(told[k]) for k in _PIECES if told.get(k)))
+
+
+def _tells(words: str, text: str) -> bool:
+    """Words hold a text that has to be told, as whole words or numbers."""
+    text = _plain(text)
+    more = ("0*" if "." in text else r"(?:\.0+)?") if text[-1:].isdigit() else "s?"
+    whole = rf"(?<!\w)(?<!\d[.:/-]){re.escape(text)}{more}(?!\w|[.:/-]\d)"
+    return re.search(whole, _plain(words), re.A) is not None
+
+
+def _plain(words: str) -> str:
+    """Lower case, no commas within numbers, one space between words."""
+    return " ".join(re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", words.lower()).replace(",", " ").split())
 
 
 @functools.cache
