@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import warnings
 
 import pytest
@@ -9,7 +10,9 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milepost.envs.tools.ftrl import FTRLEnv, Runner, f1, load, solves
+from milepost.envs.tools import ftrl_grade
+from milepost.envs.tools.ftrl import FTRLEnv, Runner, load
+from milepost.envs.tools.ftrl_grade import f1, solves
 from milepost.sandboxes import Limits, SandboxLost, Unavailable
 
 pytestmark = [pytest.mark.tools, pytest.mark.sandbox]
@@ -214,10 +217,30 @@ def test_time_and_processes_are_limited_and_nothing_is_left(run):
     assert run(look) == (True, "[[], [], false]")
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import ctypes\ndef f(): return ctypes.CDLL(None).shmget(4242, 64, 0o1600) >= 0",
+        "import ctypes\ndef f(): return ctypes.CDLL(None).msgget(4242, 0o1600) >= 0",
+        "import ctypes\ndef f(): return ctypes.CDLL(None).mq_open(b'/q', 0o102, 0o600, None) == -1",
+        "import os\ndef f(): return os.setxattr('/tmp', 'user.x', b'1') is None",
+        "import os\ndef f(): return os.chmod('/tmp', 0o700) is None",
+    ],
+)
+def test_no_call_meets_what_another_left(run, first):
+    assert run(first) == (True, "True")
+    look = (
+        "import ctypes, os\nc = ctypes.CDLL(None)\ndef f():\n return [c.shmget(4242, 64, 0o600), c.msgget(4242, 0o600),"
+    )
+    look += " os.listxattr('/tmp'), oct(os.stat('/tmp').st_mode)]"
+    assert run(look) == (True, '[-1, -1, [], "0o41777"]')
+
+
 def test_results_are_texts_of_a_bounded_length(run):
     assert run("def f():\n print('noise')\n return {'ü': [1, None]}") == (True, '{"ü": [1, null]}')
     assert run("def f(): return chr(0xd800) + 'x'") == (True, "?x")
     assert len(run("def f(): return 'x' * 10**6")[1]) == 100_000
+    assert run("def f(): return '😀' * 10**6") == (True, "😀" * 100_000)
     same = "import random\ndef f(): return [random.random(), list({'a', 'b', 'c', 'd'})]"
     assert run(same) == run(same)
 
@@ -285,7 +308,9 @@ def test_a_task_without_an_answer_is_won_by_its_results(tmp_path):
     ("grade", "said", "won"),
     [
         ("exact", "A, b c!", True), ("exact", "a b", False), ("exact", "Answer: a b c", True),
-        ("contains", "it is a b c, sir", True), ("contains", "a b c" + "x" * 400, False), ("contains", "a c", False),
+        ("exact", "Answer: a b c\nBecause of it.", True), ("exact", "<answer>a</answer> <answer>a b c</answer>", True),
+        ("contains", "it is a b c, sir", True), ("contains", "a b c" + " x" * 13, False), ("contains", "a c", False),
+        ("contains", "a b cd", False),
         ("f1", "a b c d", True), ("f1", "a b d", False), ("f1", "a a a b c c c", False),
     ],
 )  # fmt: skip
@@ -293,6 +318,43 @@ def test_grades(tmp_path, grade, said, won):
     env = FTRLEnv(file(tmp_path, row()), grade=grade)
     env.reset(seed=0)
     assert env.step(said)[4]["success"] is won
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "won"),
+    [
+        ("-12", "12", False), ("-12", "\N{MINUS SIGN}12", True), ("-12", "-12.", True), ("3.5", "35", False),
+        ("3.5", "3.5", True), ("3/4", "34", False), ("18240", "18,240.", True), ("-.5", ".5", False), ("-$12", "$12", False),
+        ("A-b", "ab", True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("grade", ["exact", "contains"])
+def test_numbers_are_more_than_their_digits(tmp_path, grade, answer, said, won):
+    env = FTRLEnv(file(tmp_path, row(answer=answer)), grade=grade)
+    env.reset(seed=0)
+    assert env.step(f"<answer>{said}</answer>")[4]["success"] is won
+
+
+def test_no_list_of_all_answers_is_one(tmp_path):
+    pairs = "".join(f"{a}{b}" for a in range(10) for b in range(10))
+    for text in (pairs, " ".join(map(str, range(10, 100))), "/".join(map(str, range(10, 100)))):
+        env = FTRLEnv(file(tmp_path, row(answer="57")), grade="contains")
+        env.reset(seed=0)
+        assert env.step(text)[1] == 0.0
+
+
+@pytest.mark.parametrize("answer", ['{"a": 1}', "f(x)", "[1, 2]", "f(x=1)", "Answer: 3"])
+def test_the_oracle_says_answers_that_look_like_calls(tmp_path, answer):
+    env = FTRLEnv(file(tmp_path, row(answer=answer)))
+    env.reset(seed=0)
+    assert env.step(env.oracle())[1] == 1.0
+
+
+def test_answers_are_found_in_linear_time():
+    start = time.monotonic()
+    for text in ("<answer>", "answer:\n", "</answer>", "answer: \t", "<answer>x</answer>", "Answer:" + " " * 99):
+        ftrl_grade.said(text * (2**19 // len(text)))
+    assert time.monotonic() - start < 2.0
 
 
 def test_f1_and_upstreams_rule():
@@ -311,6 +373,7 @@ def test_f1_and_upstreams_rule():
         ([row(tools="[{}]")], "row 0: the tool None; allowed"),
         ([row(codes='{"f": 1}')], "whose code is a text"),
         ([row(answer=" ,")], "it cannot be graded"),
+        ([row(answer="<answer>7</answer>")], "a text without <answer>"),
         ([row(), row(split="dev")], "row 1: split is 'dev'; allowed: 'train', 'test'"),
         ([row(split="test")], "has no task in split 'train'"),
     ],

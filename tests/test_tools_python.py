@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from milepost.envs.errors import InfraError
 from milepost.envs.text.base import TEST
+from milepost.envs.tools import interpreter as interpreter_module
 from milepost.envs.tools.calls import Call
 from milepost.envs.tools.interpreter import Interpreter, Ran
 from milepost.envs.tools.pythontool import CHOICE, DATASETS, POOL, PythonToolEnv, programs
@@ -114,6 +115,68 @@ def test_nothing_is_left_for_the_next_episode(fresh):
         "import os\n'x' in globals(), os.listdir('.'), os.listdir('/tmp'), os.listdir('/dev/shm')"
     ).text == ("(False, [], [], [])\n")
     assert len(running(b"A warm Python")) == before
+
+
+SHARED = "import ctypes\nc = ctypes.CDLL(None)\nc.{}get(4242, {} 0o{})"
+LEAVING = [  # a program, another that looks in the next episode, what this sees
+    ("import os\nopen('/tmp/x', 'w').write('1')\nos.chmod('/tmp', 0)", "import os\nos.listdir('/tmp')", "[]\n"),
+    ("import os\nos.chmod(os.getcwd(), 0)", "open('notes', 'w').write('x')", "1\n"),
+    ("import os\nos.setxattr('/tmp', 'user.x', b'1')\nos.utime('/tmp', (5, 5))",
+     "import os\ns = os.stat('/tmp')\nos.listxattr('/tmp'), s.st_mtime, oct(s.st_mode)", "([], 0.0, '0o41777')\n"),
+    ("import os\nos.chdir('/tmp')\nfor _ in range(2500):\n    os.mkdir('d' * 20)\n    os.chdir('d' * 20)",
+     "import os\nos.listdir('/tmp')", "[]\n"),
+    ("import os\nos.chdir('/tmp')\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')",
+     "import os\nos.listdir('/tmp')", "[]\n"),
+    (SHARED.format("shm", "64,", 1600), SHARED.format("shm", "64,", 600), "-1\n"),
+    (SHARED.format("sem", "1,", 1600), SHARED.format("sem", "1,", 600), "-1\n"),
+    (SHARED.format("msg", "", 1600), SHARED.format("msg", "", 600), "-1\n"),
+    ("import ctypes\nctypes.CDLL(None).mq_open(b'/q', 0o102, 0o600, None)",
+     "import ctypes\nctypes.CDLL(None).mq_open(b'/q', 2)", "-1\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("leaves", "looks", "sees"), LEAVING)
+def test_an_episode_starts_clean(fresh, leaves, looks, sees):
+    assert "Error" not in fresh.run(leaves).text
+    fresh.load(())
+    assert fresh.run(looks) == Ran("done", 0, sees)
+
+
+def test_what_cannot_be_removed_in_time_goes_with_the_sandboxs_state(monkeypatch, tmp_path):
+    hurried = tmp_path / "warm.py"
+    hurried.write_text(interpreter_module._TEXT.read_text().replace("PATIENCE = 2.0", "PATIENCE = 0.01"))
+    monkeypatch.setattr(interpreter_module, "_TEXT", hurried)
+    made = Interpreter()
+    made.run("import os\nfor k in range(20000):\n    os.close(os.open(f'/tmp/{k}', os.O_CREAT))")
+    made.load(())
+    assert made.run("import os\nos.listdir('/tmp')") == Ran("done", 0, "[]\n")
+    made.close()
+
+
+def test_a_copy_that_a_program_forks_ends_with_it(fresh):
+    fresh.run("import os\nwho = 'child' if os.fork() == 0 else 'parent'")
+    assert [fresh.run("who").text for _ in range(12)] == ["'parent'\n"] * 12
+
+
+def test_nothing_runs_between_programs(fresh):
+    fresh.run("import threading, time\nn = 0\ndef f():\n    global n\n    while True:\n        n += 1\n"
+              "        time.sleep(0.01)\nthreading.Thread(target=f, daemon=True).start()")  # fmt: skip
+    before = int(fresh.run("n").text)
+    time.sleep(0.5)
+    assert int(fresh.run("n").text) < before + 25
+    fresh.load(())
+    fresh.run("import os, time\nstart = time.process_time()\nend = time.monotonic() + 0.5\nos.write(31, b'.')\n"
+              "while time.monotonic() < end:\n    pass\nprint(time.process_time() - start)")  # fmt: skip
+    time.sleep(0.7)
+    assert float((fresh.run("''").text + fresh.run("''").text).split()[0]) < 0.4
+
+
+def test_an_interpreter_that_was_ended_between_programs_is_told(fresh):
+    fresh.run("x = 1")
+    fresh.run("import os, time\nwarm = os.getppid()\nif not os.fork():\n    os.setsid()\n    time.sleep(0.1)\n"
+              "    os.kill(warm, 9)\n    time.sleep(765)\ntime.sleep(0.05)")  # fmt: skip
+    time.sleep(0.3)
+    assert fresh.run("x") == Ran("died", 137, "") and "NameError" in fresh.run("x").text
 
 
 @pytest.mark.parametrize(
@@ -218,6 +281,13 @@ def test_the_oracle_wins_on_every_dataset(split):
         assert reward == 1.0 and terminated and info["answer_score"] == 1.0, info
     env.close()
     assert len(seen) > 45
+
+
+def test_long_answers_are_not_cut():
+    env = PythonToolEnv(datasets={"tower_of_hanoi": {"min_disks": 8, "max_disks": 8, "min_pegs": 3, "max_pegs": 3}})
+    env.reset(seed=0)
+    assert len(env.oracle()) > 4050 and env.step(env.oracle())[1] == 1.0
+    env.close()
 
 
 def test_splits_share_no_task_and_tasks_are_the_same_everywhere():

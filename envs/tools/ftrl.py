@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections import Counter
 from collections.abc import Mapping
@@ -16,13 +15,12 @@ from ..swe.repo import borrow, give
 from ..text.base import TEST
 from .base import Item, ToolEnv
 from .calls import Call
+from .ftrl_grade import TAG, f1, holds, said, solves, words_of
 from .tool import Result, Tool, Toolbox, ToolFailed
 
 OURS = Path(__file__).with_name("ftrl_tasks.jsonl")
 INSIDE = Path(__file__).with_name("inside_ftrl.py")
 Grade = Literal["exact", "contains", "f1"]
-WORDY = 400  # characters of an answer in which ``contains`` looks: else one could say everything
-_ANSWER = re.compile(r"<answer>(.*?)</answer>|^(?:final )?answer:[ \t]*(.+)$", re.S | re.I | re.M)
 
 
 class FtrlTask(NamedTuple):
@@ -93,7 +91,9 @@ def _task(row: Any, number: int) -> FtrlTask:
     wanted = _json(row.get("unsolved_set")) or {}
     unsolved = tuple((t, str(a)) for t, answers in wanted.items() for a in answers if str(a).strip(" ,"))
     answer = "" if row.get("answer") is None else str(row["answer"])
-    if not unsolved and not _words(answer):
+    if TAG.search(answer):
+        raise ValueError(f"answer is {answer[:60]!r}; allowed: a text without <answer>")
+    if not unsolved and not words_of(answer):
         raise ValueError("it cannot be graded; allowed: an answer with a letter or digit, or an unsolved_set")
     split = row.get("split")
     if split not in (None, "train", "test"):
@@ -113,23 +113,6 @@ def _task(row: Any, number: int) -> FtrlTask:
 
 def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
-
-
-def _words(text: str) -> list[str]:
-    return re.sub(r"[^\w\s]", "", text.replace(",", "").lower()).split()
-
-
-def f1(said: str, answer: str) -> float:
-    """F1 of two texts' words, without case, commas and punctuation; each word counts as often as it stands there."""
-    a, b = Counter(_words(said)), Counter(_words(answer))
-    both = sum((a & b).values())
-    return 2 * both / (sum(a.values()) + sum(b.values())) if both else 0.0
-
-
-def solves(result: str, answer: str) -> bool:
-    """All parts of an answer, parted by ", ", stand in a result; without case and commas."""
-    found = result.lower().replace(",", "")
-    return all(part.lower().replace(",", "").strip() in found for part in answer.split(", "))
 
 
 class Runner:
@@ -207,7 +190,7 @@ class FTRLEnv(ToolEnv):
 
     ## Action Space
     ``Calls()``: tool calls in any usual form, or words. A turn without calls is the answer, and ends the episode. Of longer
-    words ``<answer>...</answer>`` or what follows ``Answer:`` in its line counts.
+    words the last ``<answer>...</answer>`` or else what follows the last ``Answer:`` in its line counts.
 
     ## Rewards
     Terms, each times its weight: ``format``, ``valid_call``, ``match`` (where the file has reference calls), ``items``
@@ -227,7 +210,8 @@ class FTRLEnv(ToolEnv):
 
     ## Arguments
     ``path``: a Parquet or JSONL file, None for our own tasks; see ``load``. ``grade``: ``exact`` (words without case, commas
-    and punctuation), ``contains`` (upstream's rule, in at most 400 characters), ``f1`` (at least ``least``).
+    and punctuation; a sign, point, colon or slash right before a digit counts), ``contains`` (its parts as whole words, with
+    at most 12 words more: a short list of guesses can win), ``f1`` (at least ``least``).
     ``sandbox`` (``local``, ``docker``) and ``sandbox_settings``; ``timeout``: seconds of a call; ``memory``: bytes.
     ``weights``, ``candidates``, ``max_calls``, ``split``, ``worlds``, ``max_steps``, ``expose_reference``, ``max_length``,
     ``render_mode``. ``reset(options={"task": n})`` picks a task.
@@ -318,20 +302,19 @@ class FTRLEnv(ToolEnv):
         return False
 
     def _reply(self, words: str) -> tuple[str, bool]:
-        found = [a or b for a, b in _ANSWER.findall(words)]
-        self._said = found[-1].strip() if found else words
+        self._said = said(words)
         return "Noted.", True
 
     def _won(self) -> bool:
-        task, said = self._task, self._said or ""
+        task, answer = self._task, self._said or ""
         assert task is not None
-        if not _words(task.answer):
+        if not words_of(task.answer):
             return len(self._solved) == len(task.unsolved)
         if self.grade == "f1":
-            return f1(said, task.answer) >= self.least
+            return f1(answer, task.answer) >= self.least
         if self.grade == "contains":
-            return len(said) <= WORDY and solves(said, task.answer)
-        return _words(said) == _words(task.answer)
+            return holds(answer, task.answer)
+        return words_of(answer) == words_of(task.answer)
 
     def _items(self) -> tuple[Item, ...]:
         names = self._checks()
@@ -354,7 +337,8 @@ class FTRLEnv(ToolEnv):
             if left[key] > 0:
                 left[key] -= 1
                 out.insert(0, call)
-        return [] if self._ended else [*out, self._task.answer or "Done."]
+        last = f"<answer>{self._task.answer}</answer>" if self._task.answer else "Done."  # bare ones may read as calls
+        return [] if self._ended else [*out, last]
 
     def _phrases(self) -> tuple[str, ...]:
         """What results showed, the latest first."""
@@ -364,10 +348,10 @@ class FTRLEnv(ToolEnv):
         facts = super()._facts()
         if self._ended or self._last:
             assert self._task is not None
-            said, n, all_ = self._said or "", len(self._solved), len(self._task.unsolved)
+            answer, n, all_ = self._said or "", len(self._solved), len(self._task.unsolved)
             facts["scores"] = {
-                "exact": float(bool(_words(said)) and _words(said) == _words(self._task.answer)),
-                "f1": f1(said, self._task.answer),
+                "exact": float(bool(words_of(answer)) and words_of(answer) == words_of(self._task.answer)),
+                "f1": f1(answer, self._task.answer),
                 "solve_rate": n / all_ if all_ else 1.0,
                 "solve_precision": n / self._count if self._count else 1.0,
                 "solve_f1": 2 * n / (self._count + all_) if self._count + all_ else 1.0,

@@ -35,7 +35,8 @@ class Interpreter:
 
     One warm process inside forks a child for each program, or with ``stateful`` for each episode: variables then live from
     program to program. Saving keeps the programs, and putting back runs them again in a new child, so that what they drew from
-    the clock or from addresses may differ. What a child leaves (processes, files) is removed before the next one.
+    the clock or from addresses may differ. What a child leaves (processes, files, shared memory) is removed before the next
+    one, or the whole sandbox is put back.
 
     Args:
         sandbox: provider: ``local`` or ``docker``.
@@ -116,7 +117,9 @@ class Interpreter:
         order = {"programs": programs, "fresh": True} if self._fresh else {"programs": [program], "fresh": False}
         order |= {"keep": self._stateful, "timeout": self._timeout, "most": self._most, "memory": self._memory}
         try:
-            ran = self._ask(order, time.monotonic() + len(programs) * self._timeout + _GRACE)
+            ran = self._ask(order, len(programs) * self._timeout + _GRACE)
+            if ran.end == "dirty":  # what the last episode left could not be removed: it went with the sandbox's state
+                ran = self._ask(order, len(programs) * self._timeout + _GRACE)
         except SandboxError as e:
             self._history, self._fresh = (), True
             self._drop(lost=isinstance(e, SandboxLost))
@@ -126,33 +129,34 @@ class Interpreter:
         self._fresh = not done or not self._stateful
         return ran
 
-    def _ask(self, order: Mapping[str, Any], deadline: float) -> Ran:
+    def _ask(self, order: Mapping[str, Any], seconds: float) -> Ran:
         box = self._open()
-        if self._restore and order["fresh"] and self._job is not None:
-            self._forget()
-            box.restore()
-        client: Client | None = None
+        dead = self._job is not None and (self._client is None or not self._client.alive() or self._job.end is not None)
+        if dead or (self._restore and order["fresh"] and self._job is not None):
+            self._renew(box)
+        if dead and not order["fresh"]:  # something ended it after the last program
+            return Ran("died", 137, "")
+        late = False
         try:
             client, job = self._start(box)
             data = json.dumps(order).encode()
             client.say(job, len(data).to_bytes(4, "big") + data)
-            client.wait(job, deadline, self._complete)
+            client.wait(job, time.monotonic() + seconds, self._complete)
             if self._complete():
                 ran, lost = self._read()
-                if not lost:
-                    return ran
-                self._forget()
-                box.revive(client)
+                if lost:
+                    self._renew(box)
                 return ran
         except (Gone, Late) as e:
             late = isinstance(e, Late)
-        else:
-            late = False
-        # the program killed or stopped what serves it: everything inside ends, and the next one starts anew
-        self._forget()
-        if client is not None:
-            box.revive(client)
+        # the program killed or stopped what serves it
+        self._renew(box)
         return Ran("late", 0, "") if late else Ran("died", 137, "")
+
+    def _renew(self, box: Served) -> None:
+        """Ends all that runs inside and removes all that it left; the next program starts another warm process."""
+        self._forget()
+        box.restore()
 
     def ready(self) -> None:
         """Can a sandbox be made here?
@@ -179,8 +183,7 @@ class Interpreter:
 
     def _start(self, box: Served) -> tuple[Client, Job]:
         """The warm process, or a new one where the last one was."""
-        if self._client is None or self._job is None or self._job.end is not None or not self._client.alive():
-            self._forget()
+        if self._client is None or self._job is None:
             argv = ["python3", "-s", "-S", "-c", _TEXT.read_text(encoding="utf-8")]
             order = {"argv": argv, "cwd": box.workdir, "env": box.env, "timeout": None, "output": 0}
             self._client = box.client()
@@ -202,7 +205,7 @@ class Interpreter:
         try:
             said = json.loads(data)
             ran = Ran(str(said["end"]), int(said["code"]), str(said["text"]))
-            if ran.end in ("done", "late", "died"):
+            if ran.end in ("done", "late", "died", "dirty"):
                 return ran, bool(said.get("lost"))
         except (ValueError, KeyError, TypeError, RecursionError):
             pass

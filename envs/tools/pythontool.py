@@ -13,9 +13,9 @@ import numpy as np
 
 from ..errors import one_of
 from ..text.base import TEST, flag
-from . import scoring
 from .base import ToolEnv
 from .calls import Call
+from .ftrl_grade import said
 from .interpreter import MB, Interpreter
 from .settings import known
 from .spaces import Calls
@@ -109,14 +109,17 @@ class PythonToolEnv(ToolEnv):
     Tasks from reasoning-gym's generators (Stojanovski et al. 2025, arXiv 2505.24760; Apache-2.0, installed as a dependency), an
     unlimited number, each graded by its generator's own rule. The agent has a ``python`` tool: in a sandbox without a
     network a warm interpreter forks a child for the episode (or, with ``stateful=False``, for each call), so that a call
-    takes a millisecond or less and no start of Python. Time, memory, processes and output are limited; what is too late is
-    killed with all that it started, and what an episode leaves (files, processes) is removed before the next. A program
-    that kills the interpreter loses its variables and no more; one that is made to take over the sandbox's own server could
-    live on in that sandbox, which ``restore`` rules out. The hash seed is fixed and ``random`` is seeded with 0, so that
-    the same calls show the same; the clock and the addresses of objects are what they are.
+    takes a millisecond or two and no start of Python. Time, memory, processes and output are limited; what is too late is
+    killed with all that it started. Between calls, what a program left running (threads, processes) is stopped, but not a
+    process in a session of its own, which may run on until the episode ends. What an episode leaves (files, processes, shared
+    memory) is removed before the next, or the sandbox is put back as a whole. A program that kills the interpreter loses its
+    variables and files and no more, and a copy that it forks ends where it ends; one that is made to take over the sandbox's
+    own server could live on in that sandbox, which ``restore`` rules out. The hash seed is fixed and ``random`` is seeded
+    with 0, so that the same calls show the same; the clock and the addresses of objects are what they are.
 
-    The answer is what the agent says in a turn without a tool call: what stands inside of ``<answer>...</answer>`` or behind
-    ``Answer:``, or all of it. No answer is run as code: generators that would are not allowed. An empty turn is no answer.
+    The answer is what the agent says in a turn without a tool call: what stands inside of the last ``<answer>...</answer>``,
+    or else behind the last ``Answer:`` in its line, or all of it. No answer is run as code: generators that would are not
+    allowed. An empty turn is no answer.
 
     ## Observation Space
     ``Unicode(16384)``: at first the instruction, the tool and the task; then what the programs wrote, long output without
@@ -222,7 +225,7 @@ class PythonToolEnv(ToolEnv):
         return [] if self._ended else [f"<answer>{self._entry['answer']}</answer>"]
 
     def _reply(self, words: str) -> tuple[str, bool]:
-        answer = scoring.said(words)
+        answer = said(words)
         if not answer:
             return "Say the answer in words, or call a tool.", False
         self._said, self._points = answer, self._graded(answer)

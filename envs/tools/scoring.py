@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"\w+")
 WORDS = 50_000  # of a language: what the unigram model spreads its smoothing over
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.S)
+_OPEN, _CLOSE = "<answer>", "</answer>"
 _MARKED = re.compile(r"^(?:final )?answer:[ \t]*(.+)$", re.I | re.M)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 MOST = 4000  # characters of an answer
@@ -50,8 +50,23 @@ def token_f1(said: str, answers: Iterable[str]) -> float:
 
 def said(words: str) -> str:
     """The answer in what an agent says: inside of ``<answer>``, behind ``Answer:``, or all of it."""
-    found = _TAGGED.findall(words) or _MARKED.findall(words)
-    return (found[-1] if found else words).strip()[:MOST]
+    tagged = _tagged(words)
+    if tagged is None:
+        marked = _MARKED.findall(words)
+        tagged = marked[-1] if marked else words
+    return tagged.strip()[:MOST]
+
+
+def _tagged(words: str) -> str | None:
+    """Inside of the last pair of tags; a pair goes from an opening tag to the first closing one, in one pass."""
+    found, at = None, words.find(_OPEN)
+    while at >= 0:
+        start = at + len(_OPEN)
+        end = words.find(_CLOSE, start)
+        if end < 0:
+            break
+        found, at = words[start:end], words.find(_OPEN, end)
+    return found
 
 
 class Unigram:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -18,116 +17,18 @@ from .calls import Call
 from .settings import known
 from .spaces import Calls
 from .sql_data import DOMAINS, filled, guesses, image, parameters, tables
+from .sql_database import CELL, Database
 from .tool import Tool, Toolbox, ToolFailed
 
-ROWS, GRADED_ROWS, CELL = 50, 5000, 200  # rows and characters that are shown; rows that are compared
+ROWS, MOST_ROWS = 50, 5000  # rows that are shown; of a reference
+LEAST_WORK = 10_000
 LEVELS = (1, 2, 3)
-_TICK = 10_000  # of SQLite's instructions between two looks at their number
-_LIMITS = (  # characters of a value and of a query; depth, columns, parts of a union, characters of a pattern, attached files
-    ("LENGTH", 2000), ("SQL_LENGTH", 10_000), ("EXPR_DEPTH", 100), ("COLUMN", 100), ("COMPOUND_SELECT", 20),
-    ("LIKE_PATTERN_LENGTH", 200), ("ATTACHED", 0),
-)  # fmt: skip
-_READS = frozenset(getattr(sqlite3, f"SQLITE_{a}") for a in ("SELECT", "READ", "FUNCTION", "RECURSIVE"))
-_REFUSED = frozenset("load_extension random randomblob zeroblob fts3_tokenizer".split())
 
 SYSTEM = (
     "Answer the question with one query for SQLite. schema() shows the tables, sql(query) runs a query that reads and shows "
     "its rows; submit(query) hands in the answer and ends the episode. The query is judged by the rows that it gives, also on "
     "other contents of the same tables: do not write what you read into it. Columns stand in the order of the question."
 )
-
-
-class Database:
-    """A database in memory that can only be read, in bounded work; a state that never changes.
-
-    Args:
-        most_work: instructions of SQLite's machine that a query may take.
-    """
-
-    def __init__(self, most_work: int) -> None:
-        self.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self.db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-        for name, value in _LIMITS:
-            self.db.setlimit(getattr(sqlite3, f"SQLITE_LIMIT_{name}"), value)
-        self.most_work, self._ticks = most_work, 0
-        self._image = b""
-        self.last, self.counted = (
-            "",
-            0,
-        )  # the query that was run last, and how many rows it gave, as far as they were wanted
-        self.db.set_progress_handler(self._tick, _TICK)
-
-    def _tick(self) -> bool:
-        self._ticks += 1
-        return self._ticks * _TICK > self.most_work
-
-    def open(self, content: bytes) -> None:
-        """Becomes the database of an image."""
-        if content is not self._image:
-            self.db.set_authorizer(None)
-            self.db.deserialize(content)
-            self.db.set_authorizer(_allowed)
-            self._image = content
-
-    def query(self, text: str, most: int) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Names of the columns, and at most ``most + 1`` rows.
-
-        Raises:
-            ToolFailed: it is no query that may be run; says why.
-        """
-        self._ticks = 0
-        try:
-            cursor = self.db.execute(text)
-            rows = cursor.fetchmany(most + 1)
-            columns = [str(d[0])[:CELL] for d in cursor.description or ()]
-            cursor.close()
-        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as e:
-            said = str(e)
-            if said == "interrupted":
-                said = f"the query was ended after {self.most_work} steps: join the tables by their keys"
-            elif said in ("not authorized", "authorization denied"):
-                said = "only queries that read are allowed: SELECT"
-            raise ToolFailed(said[:500]) from None
-        self.last, self.counted = text, len(rows)
-        return columns, rows
-
-    def save(self) -> bytes:
-        """Its image."""
-        return self._image
-
-    def load(self, saved: bytes) -> None:
-        """That image is opened."""
-        self.open(saved)
-
-    def fork(self) -> Database:
-        """Another with the same content."""
-        branch = Database(self.most_work)
-        branch.open(self._image)
-        return branch
-
-    def adopt(self, branch: Database) -> None:
-        """Becomes what a fork is."""
-        self.open(branch._image)
-
-    def mark(self) -> None:
-        """Nothing is to be taken back."""
-
-    def undo(self, mark: None) -> None:
-        """Nothing was changed."""
-
-    def keep(self, mark: None) -> None:
-        """Nothing was changed."""
-
-    def interrupt(self) -> None:
-        """Ends the query that runs."""
-        self.db.interrupt()
-
-
-def _allowed(action: int, first: str | None, second: str | None, *_: Any) -> int:
-    """What SQLite may compile: reading, and functions that draw nothing and load nothing."""
-    if action not in _READS or (action == sqlite3.SQLITE_FUNCTION and second in _REFUSED):
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
 
 
 @functools.lru_cache(256)
@@ -206,7 +107,9 @@ class SQLEnv(ToolEnv):
     count, their order does; numbers are equal to nine digits.
 
     Databases can only be read: everything but reading is refused when it is compiled, and a query is ended after ``max_work``
-    steps of SQLite's machine, so that none hangs; values, queries and results have limits. ``random()`` is refused.
+    steps of SQLite's machine, so that none hangs; one with a slow function (LIKE, GLOB, replace, printf, dates) after a fifth
+    of them. A value has at most 1,000 bytes, a query 4,000 characters, a pattern 30. Functions that read a clock, draw numbers or may
+    take long are refused, and so is ``'now'``; of the usual ones ``trim`` is not there.
 
     ## Observation Space
     ``Unicode(16384)``: at first the instruction, the tools and the question; then what the tools said.
@@ -263,7 +166,7 @@ class SQLEnv(ToolEnv):
         if not any(self._forms.values()):
             raise ValueError("domains and levels are empty; allowed: at least one of each")
         self.hidden = whole("hidden", hidden, 0, 10)
-        work = whole("max_work", max_work, _TICK)
+        work = whole("max_work", max_work, LEAST_WORK)
         self.tools, self.action_space = Toolbox(_TOOLS), Calls(_TOOLS)
         self.state = Database(work)
         self._judge = Database(work)
@@ -301,7 +204,7 @@ class SQLEnv(ToolEnv):
             seed = (task, attempt)
             self.state.open(_image(domain, seed))
             self.opening, self._query = filled(form, values)
-            self._rows = self.state.query(self._query, GRADED_ROWS)[1]
+            self._rows = self.state.query(self._query, MOST_ROWS)[1]
             if self._rows and self._rows not in ([(0,)], [(None,)]):  # an empty answer is found by too many
                 break
         self._domain, self._form, self._seed = domain, form, seed
@@ -346,7 +249,8 @@ class SQLEnv(ToolEnv):
 
     def _fits(self, database: Database, query: str, wanted: list[tuple[Any, ...]]) -> bool:
         try:
-            return same(database.query(query, GRADED_ROWS)[1], wanted, self._form.ordered)
+            width = len(wanted[0]) if wanted else None
+            return same(database.query(query, len(wanted), width)[1], wanted, self._form.ordered)
         except ToolFailed:
             return False
 
@@ -356,7 +260,7 @@ class SQLEnv(ToolEnv):
             return False
         for n in range(self.hidden):
             self._judge.open(_image(self._domain, (*self._seed, n + 1)))
-            if not self._fits(self._judge, query, self._judge.query(self._query, GRADED_ROWS)[1]):
+            if not self._fits(self._judge, query, self._judge.query(self._query, MOST_ROWS)[1]):
                 return False
         return True
 

@@ -62,25 +62,30 @@ def _whole(rng: np.random.Generator, low: int, high: int, n: int) -> list[int]:
     return out
 
 
+def _some(rng: np.random.Generator, of: int, idle: int) -> list[int]:
+    """The numbers from 1 to ``of`` without so many: which they are is no rule that another database has too."""
+    return [int(i) + 1 for i in rng.permutation(of)[idle:]]
+
+
+def _few(rng: np.random.Generator, options: Sequence[int], least: int, most: int) -> list[int]:
+    return [int(i) for i in rng.choice(options, int(rng.integers(least, most + 1)), replace=False)]
+
+
 def _money(rng: np.random.Generator, high: int, n: int) -> list[float]:
     return [c / 100 for c in _whole(rng, 100, high * 100, n)]
 
 
 def _shop(rng: np.random.Generator) -> dict[str, Rows]:
     people, goods, orders = 40, 36, 120
-    buyers = _whole(rng, 1, people - 4, orders)  # some never buy
-    items = [
-        (o, p, q)
-        for o in range(1, orders + 1)
-        for p, q in zip(rng.choice(goods - 3, int(rng.integers(1, 4)), replace=False).tolist(), _whole(rng, 1, 5, 3))
-    ]
+    buyers, sold = _pick(rng, _some(rng, people, 4), orders), _some(rng, goods, 3)  # some never buy
+    items = [(o, p, q) for o in range(1, orders + 1) for p, q in zip(_few(rng, sold, 1, 3), _whole(rng, 1, 5, 3))]
     return {
         "customers": list(zip(range(1, people + 1), _people(rng, people), _pick(rng, _CITY, people), _days(rng, people))),
         "products": [(i + 1, f"item {i + 1:02d}", c, p, s) for i, (c, p, s) in enumerate(
             zip(_pick(rng, _CATEGORY, goods), _money(rng, 90, goods), _whole(rng, 0, 60, goods)))],
         "orders": list(zip(range(1, orders + 1), buyers, _days(rng, orders),
                            _pick(rng, ("open", "sent", "returned"), orders))),
-        "order_items": [(o, p + 1, q) for o, p, q in items],
+        "order_items": items,
     }  # fmt: skip
 
 
@@ -90,11 +95,12 @@ def _library(rng: np.random.Generator) -> dict[str, Rows]:
     return {
         "authors": list(zip(range(1, authors + 1), _people(rng, authors), _whole(rng, 1900, 1990, authors))),
         "books": [(i + 1, f"Book {i + 1:02d}", a, g, p, y) for i, (a, g, p, y) in enumerate(
-            zip(_whole(rng, 1, authors - 2, books), _pick(rng, _GENRE, books), _whole(rng, 60, 900, books),
+            zip(_pick(rng, _some(rng, authors, 2), books), _pick(rng, _GENRE, books), _whole(rng, 60, 900, books),
                 _whole(rng, 1950, 2024, books)))],
         "members": list(zip(range(1, members + 1), _people(rng, members), _pick(rng, _CITY, members))),
         "loans": [(i + 1, b, m, d, None if r < 0.2 else f"2025-0{1 + i % 9}-10") for i, (b, m, d, r) in enumerate(
-            zip(_whole(rng, 1, books - 6, loans), _whole(rng, 1, members - 4, loans), lent, rng.random(loans).tolist()))],
+            zip(_pick(rng, _some(rng, books, 6), loans), _pick(rng, _some(rng, members, 4), loans), lent,
+                rng.random(loans).tolist()))],
     }  # fmt: skip
 
 
@@ -108,41 +114,34 @@ def _flights(rng: np.random.Generator) -> dict[str, Rows]:
             zip(_pick(rng, _AIRLINE, flights), start, end, _whole(rng, 40, 600, flights), _money(rng, 700, flights)))],
         "passengers": list(zip(range(1, people + 1), _people(rng, people), _whole(rng, 5, 90, people))),
         "bookings": [(i + 1, f, p, d, s) for i, (f, p, d, s) in enumerate(
-            zip(_whole(rng, 1, flights - 8, bookings), _whole(rng, 1, people - 5, bookings), _days(rng, bookings),
-                _pick(rng, ("economy", "business"), bookings)))],
+            zip(_pick(rng, _some(rng, flights, 8), bookings), _pick(rng, _some(rng, people, 5), bookings),
+                _days(rng, bookings), _pick(rng, ("economy", "business"), bookings)))],
     }  # fmt: skip
 
 
 def _school(rng: np.random.Generator) -> dict[str, Rows]:
     teachers, courses, students = 14, 26, 60
-    taken = [
-        (s, c)
-        for s in range(1, students - 2)
-        for c in rng.choice(courses - 2, int(rng.integers(1, 6)), replace=False).tolist()
-    ]
+    given = _some(rng, courses, 2)
+    taken = [(s, c) for s in _some(rng, students, 3) for c in _few(rng, given, 1, 5)]
     return {
         "teachers": list(zip(range(1, teachers + 1), _people(rng, teachers), _pick(rng, _SUBJECT, teachers))),
         "courses": [(i + 1, f"course {i + 1:02d}", s, t, c) for i, (s, t, c) in enumerate(
-            zip(_pick(rng, _SUBJECT, courses), _whole(rng, 1, teachers - 1, courses), _whole(rng, 1, 9, courses)))],
+            zip(_pick(rng, _SUBJECT, courses), _pick(rng, _some(rng, teachers, 1), courses), _whole(rng, 1, 9, courses)))],
         "students": list(zip(range(1, students + 1), _people(rng, students), _whole(rng, 1, 5, students),
                              _pick(rng, _CITY, students))),
-        "enrolments": [(s, c + 1, g) for (s, c), g in zip(taken, _whole(rng, 0, 100, len(taken)))],
+        "enrolments": [(s, c, g) for (s, c), g in zip(taken, _whole(rng, 0, 100, len(taken)))],
     }  # fmt: skip
 
 
 def _firm(rng: np.random.Generator) -> dict[str, Rows]:
     people, projects = 70, 18
-    bosses = [None, *(int(rng.integers(1, max(2, i // 3 + 1))) for i in range(1, people))]
-    hours = [
-        (p, e + 1, h)
-        for p in range(1, projects - 1)
-        for e, h in zip(rng.choice(people - 6, 6, replace=False).tolist(), _whole(rng, 5, 200, 6))
-    ]
+    ids, busy = _some(rng, people, 0), _some(rng, people, 6)
+    bosses = [None, *(ids[int(rng.integers(0, max(1, i // 3)))] for i in range(1, people))]
+    hours = [(p, e, h) for p in _some(rng, projects, 2) for e, h in zip(_few(rng, busy, 6, 6), _whole(rng, 5, 200, 6))]
     return {
         "departments": [(i + 1, d, c) for i, (d, c) in enumerate(zip(_DEPARTMENT, _pick(rng, _CITY, len(_DEPARTMENT))))],
-        "employees": [(i + 1, n, d, s, h, b) for i, (n, d, s, h, b) in enumerate(
-            zip(_people(rng, people), _whole(rng, 1, len(_DEPARTMENT), people), _whole(rng, 2400, 9900, people),
-                _days(rng, people), bosses))],
+        "employees": list(zip(ids, _people(rng, people), _whole(rng, 1, len(_DEPARTMENT), people),
+                              _whole(rng, 2400, 9900, people), _days(rng, people), bosses)),
         "projects": [(i + 1, f"project {i + 1:02d}", b) for i, b in enumerate(_whole(rng, 10_000, 90_000, projects))],
         "work": hours,
     }  # fmt: skip

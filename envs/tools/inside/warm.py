@@ -4,11 +4,12 @@ It reads frames from one file and writes frames to another: 4 bytes of length, t
 
     order    {programs: those before, without output, and the one; fresh: forget all first; keep: the child lives on;
               timeout: seconds of each; most: characters of output; memory: bytes of the child}
-    answer   {end: "done", "late" or "died"; code: its exit code where it died; text: output and errors;
-              lost: what it started does not end, and we end now: the host is to end everything inside}
+    answer   {end: "done", "late", "died", or "dirty": it was not run; code: its exit code where it died; text: output and
+              errors; lost: what a child left cannot be removed, and we end now: the host is to put the sandbox back}
 
 It trusts no program: a child has none of its files, may not look into it (PR_SET_DUMPABLE), and what a child leaves behind,
-processes and files, is removed before the next one. A program may kill it: the host then starts another.
+processes, files and shared memory, is removed before the next one. Between two programs a child's process group is stopped.
+A program may kill it: the host then puts the sandbox back and starts another.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ import re  # noqa: F401
 import resource
 import select
 import signal
-import stat
 import string  # noqa: F401
 import sys
 import time
@@ -49,7 +49,10 @@ if TYPE_CHECKING:
 
 FILE = "<python>"
 PLACES = (".", "/tmp", "/dev/shm")
-_prctl = ctypes.CDLL(None).prctl
+PATIENCE = 2.0  # seconds for removing files: to put the whole sandbox back is quicker then
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_libc = ctypes.CDLL(None)
+_prctl = _libc.prctl
 
 
 def read(fd: int) -> Any:
@@ -97,8 +100,9 @@ def execute(program: str, space: dict[str, Any]) -> None:
 
 
 def live(orders: int, done: int, output: int, memory: int) -> None:
-    """Runs one program after the other until the other side closes."""
+    """Runs one program after the other until the other side closes. A copy that a program forks ends with that program."""
     os.setsid()
+    me = os.getpid()
     _prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     for fd, to in ((output, 1), (output, 2), (orders, 30), (done, 31)):
         os.dup2(fd, to)
@@ -106,6 +110,7 @@ def live(orders: int, done: int, output: int, memory: int) -> None:
     os.closerange(32, 4096)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))  # POSIX queues outlive processes, and nothing lists them
     random.seed(0)  # the same programs give the same output
     space: dict[str, Any] = {"__name__": "__main__", "exit": sys.exit, "quit": sys.exit}
     while (program := read(30)) is not None:
@@ -113,6 +118,8 @@ def live(orders: int, done: int, output: int, memory: int) -> None:
         with contextlib.suppress(Exception):  # it may have closed or replaced them
             sys.stdout.flush()
             sys.stderr.flush()
+        if os.getpid() != me:
+            os._exit(0)
         os.write(31, b".")
 
 
@@ -143,6 +150,7 @@ class Child:
         kept = Kept(most)
         deadline = time.monotonic() + timeout
         try:
+            self.signal(signal.SIGCONT)
             write(self.orders, program)
         except OSError:
             return {"end": "died", "code": self.code(), "text": ""}
@@ -156,8 +164,15 @@ class Child:
                 end = "done" if self.told() else "died"
             elif left <= 0:
                 end = "late"
+        if end == "done":  # or threads, and what only said that it is done, would go on without a limit of time
+            self.signal(signal.SIGSTOP)
         self.drain(kept, 64)
         return {"end": end, "code": self.code() if end == "died" else 0, "text": kept.text()}
+
+    def signal(self, number: int) -> None:
+        """To all of its process group."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, number)
 
     def told(self) -> bool:
         """The program is over, and the child is still there."""
@@ -189,9 +204,8 @@ class Child:
         return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
     def close(self) -> None:
-        """Kills it with what is in its process group still; ``sweep`` ends the others."""
-        with contextlib.suppress(OSError):
-            os.killpg(self.pid, signal.SIGKILL)  # at once: of many that fork, each killed alone, some get away
+        """Kills it with what is in its process group still; ``Places.clear`` ends the others."""
+        self.signal(signal.SIGKILL)  # at once: of many that fork, each killed alone, some get away
         for fd in (self.orders, self.done, self.out):
             os.close(fd)
 
@@ -224,37 +238,100 @@ def children() -> Iterator[int]:
         yield from map(int, f.read().split())
 
 
-def sweep() -> bool:
-    """Ends all processes below us and removes all files that they wrote; False where processes appear faster than they end."""
-    for _ in range(50):
-        left = list(children())
-        if not left:
-            break
-        for pid in left:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in left:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-    else:
-        return False
-    for place in PLACES:
-        with contextlib.suppress(OSError):
-            for name in os.listdir(place):
-                remove(os.path.join(place, name))
-    return True
+class Places:
+    """The folders that programs may write to, as they were at first."""
 
+    def __init__(self) -> None:
+        self._fds = [os.open(p, _DIRECTORY) for p in PLACES if os.path.isdir(p)]
+        self._modes = [os.stat(fd).st_mode & 0o7777 for fd in self._fds]
 
-def remove(path: str) -> None:
-    """A file, or a directory with all that is in it."""
-    with contextlib.suppress(OSError):
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            os.chmod(path, 0o700)
-            for name in os.listdir(path):
-                remove(os.path.join(path, name))
-            os.rmdir(path)
+    def clear(self) -> bool:
+        """Ends all processes below us and removes all that they left; False where that cannot be done, or not in time."""
+        for _ in range(50):
+            left = list(children())
+            if not left:
+                break
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in left:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
         else:
-            os.unlink(path)
+            return False
+        deadline = time.monotonic() + PATIENCE
+        try:
+            for fd, mode in zip(self._fds, self._modes):
+                mine = os.stat(fd).st_uid == os.geteuid()
+                if mine:
+                    os.chmod(fd, 0o700)
+                empty(fd, deadline)
+                if mine:  # what can be written on the folder itself goes, too
+                    for name in os.listxattr(fd):
+                        if not name.startswith("security."):
+                            os.removexattr(fd, name)
+                    os.chmod(fd, mode)
+                    os.utime(fd, (0, 0))
+        except OSError:
+            return False
+        return not shared(remove=True) or not shared()
+
+
+def empty(top: int, deadline: float) -> None:
+    """Removes all that is in an open folder, however deep it is, with no more than two open at a time.
+
+    Raises:
+        OSError: something cannot be removed, or not until the deadline.
+    """
+    fd = os.dup(top)
+    try:
+        left = [thin(fd, deadline)]
+        while left[-1] or len(left) > 1:
+            if left[-1]:
+                os.chmod(left[-1][-1], 0o700, dir_fd=fd)
+                to = os.open(left[-1][-1], _DIRECTORY, dir_fd=fd)
+            else:
+                to = os.open("..", _DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = to
+            if left[-1]:
+                left.append(thin(fd, deadline))
+            else:
+                left.pop()
+                os.rmdir(left[-1].pop(), dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def thin(fd: int, deadline: float) -> list[str]:
+    """Removes files and empty folders of a folder; names of the other folders."""
+    full = []
+    for name in os.listdir(fd):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        try:
+            os.unlink(name, dir_fd=fd)
+        except IsADirectoryError:
+            try:
+                os.rmdir(name, dir_fd=fd)
+            except OSError:
+                full.append(name)
+    return full
+
+
+def shared(remove: bool = False) -> bool:
+    """Is there System V memory, a semaphore or a queue? They outlive processes."""
+    found = False
+    for kind in ("shm", "sem", "msg"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/sysvipc/{kind}") as f:
+            for line in f.readlines()[1:]:
+                found = True
+                ident = int(line.split()[1])
+                if remove and kind == "sem":
+                    _libc.semctl(ident, 0, 0)  # IPC_RMID
+                elif remove:
+                    getattr(_libc, f"{kind}ctl")(ident, 0, None)
+    return found
 
 
 def main() -> None:
@@ -271,7 +348,9 @@ def main() -> None:
         setattr(sys, f"__{name}__", file)
     for program in ("1", "1 / 0"):  # what a first program sets up is there for all, and no page of it is copied
         execute(program, {})
-    sweep()
+    places = Places()
+    if not places.clear():
+        return
     gc.collect()
     gc.freeze()
     child: Child | None = None
@@ -279,8 +358,8 @@ def main() -> None:
         if child is not None and child.used and order["fresh"]:
             child.close()
             child = None
-            if not sweep():
-                write(outlet, {"end": "died", "code": 137, "text": "", "lost": True})
+            if not places.clear():
+                write(outlet, {"end": "dirty", "code": 0, "text": "", "lost": True})
                 return
         child = child or Child(order["memory"])
         answer: dict[str, Any] = {}
@@ -290,13 +369,13 @@ def main() -> None:
                 break
         if answer["end"] != "done":
             child.close()
-            answer["lost"] = not sweep()
+            answer["lost"] = not places.clear()
         write(outlet, answer)
         if answer.get("lost"):
             return
         if answer["end"] == "done" and not order["keep"]:
             child.close()
-            if not sweep():
+            if not places.clear():
                 return
         elif answer["end"] == "done":
             continue
