@@ -98,10 +98,10 @@ def test_the_same_programs_say_the_same(fresh):
 
 def test_a_program_that_does_not_end_is_killed_with_what_it_started(fresh):
     start = time.monotonic()
-    said = fresh.run("import subprocess, time\nprint('on')\nsubprocess.Popen(['sleep', '100'], start_new_session=True)\n"
-                     "time.sleep(100)")  # fmt: skip
+    said = fresh.run("import subprocess, time\nprint('on')\nsubprocess.Popen(['sleep', '7654'], start_new_session=True)\n"
+                     "time.sleep(7654)")  # fmt: skip
     assert said == Ran("late", 0, "on\n") and 1.9 < time.monotonic() - start < 6
-    assert not running(b"sleep\x00100")
+    assert not running(b"sleep\x007654")
     assert "NameError" in fresh.run("subprocess").text
 
 

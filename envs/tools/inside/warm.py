@@ -323,7 +323,7 @@ def shared(remove: bool = False) -> bool:
     """Is there System V memory, a semaphore or a queue? They outlive processes."""
     found = False
     for kind in ("shm", "sem", "msg"):
-        with contextlib.suppress(FileNotFoundError), open(f"/proc/sysvipc/{kind}") as f:
+        with contextlib.suppress(OSError), open(f"/proc/sysvipc/{kind}") as f:
             for line in f.readlines()[1:]:
                 found = True
                 ident = int(line.split()[1])
