@@ -146,10 +146,20 @@ def test_answers_are_compared_as_squad_does():
         ("Final answer: Ann", "Ann"),
         ("", ""),
         ("<answer></answer>", ""),
+        ("<answer>x <answer>Ann</answer>", "x <answer>Ann"),
+        ("</answer><answer>Ann\nBo</answer><answer>", "Ann\nBo"),
+        ("<answer>x\nAnswer: Ann", "Ann"),
     ],
 )
 def test_what_counts_as_the_answer(words, answer):
     assert scoring.said(words) == answer
+
+
+def test_a_long_text_of_tags_takes_no_time():
+    for words in ("<answer>" * 40_000, "</answer>" * 40_000, "<answer>" * 40_000 + "</answer>", "answer:\n" * 40_000):
+        start = time.process_time()
+        scoring.said(words)
+        assert time.process_time() - start < 0.5
 
 
 # -- the environment ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from milepost.envs.text.base import TEST
 from milepost.envs.tools.calls import Call
-from milepost.envs.tools.sql import Database, SQLEnv, same
+from milepost.envs.tools.sql import SQLEnv, same
 from milepost.envs.tools.sql_data import DOMAINS, filled, guesses, image, parameters
+from milepost.envs.tools.sql_database import Database
 from milepost.envs.tools.tool import ToolFailed
 
 pytestmark = pytest.mark.tools
@@ -142,12 +144,27 @@ def test_rows_are_compared_as_the_page_says():
         ("SELECT 1; DELETE FROM customers", "one statement"),
         ("SELECT load_extension('x')", "load_extension"),
         ("SELECT random()", "random"),
+        ("SELECT strftime('%s', 'now')", "no clock"),
+        ("SELECT strftime('%Y')", "no clock"),
+        ("SELECT date()", "no clock"),
+        ("SELECT datetime('n' || 'OW', '+1 day')", "no clock"),
+        ("SELECT julianday(CAST('now' AS BLOB))", "no clock"),
+        ("SELECT datetime('2020-02-03', 'localtime')", "no clock"),
+        ("SELECT unixepoch()", "no clock"),
+        ("SELECT CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP"),
+        ("SELECT sqlite_version()", "sqlite_version"),
+        ("SELECT trim('aab', 'a')", "trim"),
+        ("", "that is no query"),
+        ("-- SELECT 1", "that is no query"),
+        ("/* */ ;", "that is no query"),
+        ("SELECT " + "1," * 2000 + "1", "more than 4000 characters"),
+        ("SELECT 'a' LIKE '" + "a" * 31 + "'", "pattern too complex"),
         ("SELECT ?", "bindings"),
         ("SELECT nope FROM customers", "no such column"),
         ("SELEC 1", "syntax error"),
         ("SELECT '\0'", ""),
         ("SELECT " + "(" * 400 + "1" + ")" * 400, ""),
-        ("SELECT 1" + " UNION ALL SELECT 1" * 300, "too many terms"),
+        ("SELECT 1" + " UNION ALL SELECT 1" * 100, "too many terms"),
     ],
 )
 def test_nothing_but_reading_is_done_and_the_agent_is_told(query, said):
@@ -166,7 +183,7 @@ def test_nothing_but_reading_is_done_and_the_agent_is_told(query, said):
     [
         "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r",
         "SELECT count(*) FROM orders a, orders b, orders c, orders d, orders e",
-        "WITH RECURSIVE r(x, y) AS (SELECT 1, '' UNION SELECT x + 1, printf('%.*c', 1900, 'x') FROM r) SELECT * FROM r"
+        "WITH RECURSIVE r(x, y) AS (SELECT 1, '' UNION SELECT x + 1, printf('%.*c', 900, 'x') FROM r) SELECT * FROM r"
         " ORDER BY y, x",
     ],
 )
@@ -174,17 +191,116 @@ def test_a_query_without_end_is_ended(query):
     env, _ = made(domains="shop")
     start = time.monotonic()
     result = env.step(look(query))[4]["tool_calls"][0]["result"]
-    assert "ended after 1000000 steps" in result and time.monotonic() - start < 10
+    assert (
+        f"ended after {200_000 if 'printf' in query else 1_000_000} steps" in result and time.monotonic() - start < 10
+    )
     assert env.step(look("SELECT 1"))[4]["valid_action"]
+
+
+LONG = f"WITH m(y) AS MATERIALIZED (SELECT '{'a' * 990}' || id FROM products LIMIT 1)"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (f"{LONG} SELECT sum(y LIKE '%{'a' * 28}b') FROM m, orders a, orders b, orders c", "ended after 200000 steps"),
+        (f"{LONG} SELECT sum(y GLOB '*{'a' * 28}b') FROM m, orders a, orders b, orders c", "ended after 200000 steps"),
+        (f"{LONG} SELECT sum(instr(y, '{'a' * 400}b')) FROM m, orders a, orders b, orders c", "ended after 200000 steps"),
+        (f"{LONG} SELECT sum(julianday(a.day)) FROM m, orders a, orders b, orders c", "ended after 200000 steps"),
+        ("WITH a0 AS (SELECT 1 AS x), " + ", ".join(f"a{i + 1} AS (SELECT 1 FROM a{i}, a{i})" for i in range(40))
+         + " SELECT 1 FROM a40", "come too often"),
+        ("WITH A0 AS (SELECT 1 AS x), " + ", ".join(f"a{i + 1} AS (SELECT 1 FROM a{i}, [A{i}])" for i in range(40))
+         + " SELECT 1 FROM a40", "come too often"),
+        (f"SELECT {'+'.join('d' * 50)} FROM (SELECT {'+'.join('c' * 50)} AS d FROM (SELECT {'+'.join('b' * 50)} AS c FROM "
+         f"(SELECT {'+'.join('x' * 50)} AS b FROM (SELECT id AS x FROM orders))))", "come too often"),
+        (f"WITH {', '.join(f'😀{i} AS (SELECT 1 FROM 😀{i - 1} a JOIN 😀{i - 1} b)' for i in range(1, 40))} SELECT 1 FROM 😀39",
+         "come too often"),
+        ("SELECT count(*) FROM " + ", ".join(["(SELECT 1 FROM orders" + " UNION ALL SELECT 1 FROM orders" * 15 + ")"] * 6),
+         "come too often"),
+    ],
+)  # fmt: skip
+def test_a_step_of_the_machine_that_takes_long_is_counted_so(query, said):
+    database = Database(1_000_000)
+    database.open(image("shop", (0, 0)))
+    start = time.process_time()
+    with pytest.raises(ToolFailed, match=said):
+        database.query(query, 50)
+    assert time.process_time() - start < 4
+
+
+def test_a_submit_holds_no_more_rows_than_the_answer_has():
+    env, _ = made(domains="shop", levels=[1])
+    rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 5001)"
+    # hex and ||: no word of a slow function, so that all rows could be made
+    for columns in (len(env._rows[0]), 50):
+        env.reset(options={"task": 3})
+        wide = f"{rows}, m(y) AS (SELECT hex('{'a' * 450}')) SELECT {', '.join(['y || x AS y'] * columns)} FROM c, m"
+        tracemalloc.start()
+        _, reward, terminated, _, info = env.step(submit(wide))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert terminated and reward == 0.0 and info["valid_action"] and most < 2_000_000
+
+
+def test_dates_of_columns_can_be_read():
+    env, _ = made(domains="shop")
+    shown = json.loads(env.step(look(
+        "SELECT strftime('%Y', '2020-02-03'), DATE('2020-02-28', '+2 days'), julianday('2020-01-01'), date(NULL), date('x')"
+    ))[4]["tool_calls"][0]["result"])  # fmt: skip
+    assert shown["rows"] == [["2020", "2020-03-01", 2458849.5, None, None]]
+    one = "SELECT count(*) FROM orders WHERE strftime('%Y', day) = '2021'"
+    assert env.state.query(one, 5)[1] == env.state.query("SELECT count(*) FROM orders WHERE day LIKE '2021-%'", 5)[1]
+
+
+def test_usual_queries_are_not_refused():
+    database = Database(1_000_000)
+    database.open(image("flights", (0, 0)))
+    for query in (
+        "SELECT f.id, (SELECT count(*) FROM bookings b WHERE b.day LIKE '2020-%' AND b.flight_id = f.id) AS n FROM flights f",
+        "WITH y AS (SELECT b.*, strftime('%Y', b.day) AS y FROM bookings b), c AS (SELECT y, flight_id, count(*) AS n FROM y"
+        " GROUP BY y, flight_id), r AS (SELECT y, flight_id, n, rank() OVER (PARTITION BY y ORDER BY n DESC) AS k FROM c)"
+        " SELECT r.y, f.airline, r.n FROM r JOIN flights f ON f.id = r.flight_id WHERE r.k = 1 ORDER BY r.y",
+        "SELECT p.name FROM passengers p WHERE p.age > (SELECT avg(q.age) FROM passengers q) AND p.id IN (SELECT"
+        " b.passenger_id FROM bookings b JOIN flights f ON f.id = b.flight_id WHERE f.price > (SELECT avg(g.price) FROM"
+        " flights g WHERE g.airline = f.airline)) AND p.id NOT IN (SELECT b.passenger_id FROM bookings b WHERE b.class ="
+        " 'business' AND b.day >= '2024-01-01')",
+    ):
+        assert database.query(query, 50)[1]
+
+
+def test_which_rows_nothing_refers_to_differs():
+    unused = {
+        "shop": ("products", "SELECT product_id FROM order_items"),
+        "library": ("authors", "SELECT author_id FROM books"),
+        "flights": ("flights", "SELECT flight_id FROM bookings"),
+        "school": ("teachers", "SELECT teacher_id FROM courses"),
+        "firm": ("employees", "SELECT employee_id FROM work"),
+    }
+    for domain, (table, refers) in unused.items():
+        seen, database = [], Database(1_000_000)
+        for seed in range(8):
+            database.open(image(domain, (seed, 5)))
+            idle = database.query(f"SELECT id FROM {table} WHERE id NOT IN ({refers})", 100)[1]
+            seen.append({r[0] for r in idle})
+        assert all(seen) and not set.intersection(*seen), domain
+
+
+def test_a_wrong_query_about_numbers_of_rows_does_not_pass():
+    env, won = SQLEnv(domains="shop", levels=[3]), 0
+    for task in range(60):
+        env.reset(options={"task": task})
+        if "never ordered" in env.opening:
+            won += env.step(submit(env._query.split(" AND NOT")[0] + " AND id > 33"))[4]["success"]
+    assert won == 0
 
 
 def test_long_results_are_cut():
     env, _ = made(domains="shop")
     shown = json.loads(env.step(look("SELECT id FROM orders"))[4]["tool_calls"][0]["result"])
     assert len(shown["rows"]) == 50 and "first 50" in shown["more"]
-    rows = env.state.query("SELECT printf('%.*c', 1500, 'x'), 9e999, x'00ff'", 5)[1]
-    assert len(rows[0][0]) == 1500
-    shown = json.loads(env.step(look("SELECT printf('%.*c', 1500, 'x'), 9e999, x'00ff'"))[4]["tool_calls"][0]["result"])
+    rows = env.state.query("SELECT printf('%.*c', 900, 'x'), 9e999, x'00ff'", 5)[1]
+    assert len(rows[0][0]) == 900
+    shown = json.loads(env.step(look("SELECT printf('%.*c', 900, 'x'), 9e999, x'00ff'"))[4]["tool_calls"][0]["result"])
     assert len(shown["rows"][0][0]) < 300 and shown["rows"][0][1:] == ["inf", "x'00ff'"]
 
 

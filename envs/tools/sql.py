@@ -21,7 +21,7 @@ from .sql_database import CELL, Database
 from .tool import Tool, Toolbox, ToolFailed
 
 ROWS, MOST_ROWS = 50, 5000  # rows that are shown; of a reference
-LEAST_WORK = 10_000
+LEAST_WORK, MOST_MORE = 10_000, 20  # steps of a query; hidden databases more than wanted
 LEVELS = (1, 2, 3)
 
 SYSTEM = (
@@ -103,13 +103,15 @@ class SQLEnv(ToolEnv):
 
     The query is graded by its rows, on this database and on ``hidden`` others with the same tables and other contents, as
     test suites do (Zhong et al. 2020, arXiv 2010.02840), so that an answer copied from what was read, or right by chance,
-    does not pass. Rows count as often as they come; their order counts where the question names one; names of columns do not
-    count, their order does; numbers are equal to nine digits.
+    does not pass; where the right rows are the same as here, or none, up to 20 more databases are taken. Rows count as often as
+    they come; their order counts where the question names one; names of columns do not count, their order does; numbers are
+    equal to nine digits.
 
     Databases can only be read: everything but reading is refused when it is compiled, and a query is ended after ``max_work``
-    steps of SQLite's machine, so that none hangs; one with a slow function (LIKE, GLOB, replace, printf, dates) after a fifth
-    of them. A value has at most 1,000 bytes, a query 4,000 characters, a pattern 30. Functions that read a clock, draw numbers or may
-    take long are refused, and so is ``'now'``; of the usual ones ``trim`` is not there.
+    steps of SQLite's machine, so that none hangs; one with the word of a slow function (LIKE, GLOB, instr, replace, printf,
+    format, dates) after a fifth of them. A value has at most 1,000 bytes, a query 4,000 characters, a pattern 30. Functions
+    that read a clock or draw numbers are refused, and so is ``'now'``; of the usual ones ``trim`` is not there. A query whose
+    inner queries would be copied too often is refused.
 
     ## Observation Space
     ``Unicode(16384)``: at first the instruction, the tools and the question; then what the tools said.
@@ -255,13 +257,21 @@ class SQLEnv(ToolEnv):
             return False
 
     def _grade(self, query: str) -> bool:
-        """The query is right on this database and on the hidden ones."""
+        """The query is right on this database and on the hidden ones.
+
+        One whose answer is this one's, or has no row, tells too little: it does not count, and others come after it.
+        """
         if not self._fits(self.state, query, self._rows):
             return False
-        for n in range(self.hidden):
+        telling = 0
+        for n in range(self.hidden and self.hidden + MOST_MORE):
             self._judge.open(_image(self._domain, (*self._seed, n + 1)))
-            if not self._fits(self._judge, query, self._judge.query(self._query, MOST_ROWS)[1]):
+            wanted = self._judge.query(self._query, MOST_ROWS)[1]
+            if not self._fits(self._judge, query, wanted):
                 return False
+            telling += bool(wanted) and not same(wanted, self._rows, self._form.ordered)
+            if telling == self.hidden:
+                break
         return True
 
     def _reply(self, words: str) -> tuple[str, bool]:
