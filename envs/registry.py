@@ -198,7 +198,7 @@ def entries() -> list[Entry]:
     for name, (place, what, extra, encoded) in _TOOLS.items():
         also = f"{what}; also pays form, valid calls, the reference's calls and items (hackable without a gate)"
         chosen = f"{what}; chooses among calls made from the conversation alone"
-        rows_of = {"rows": 48, "per_tool": 2} if name == "ServiceDesk" else {"rows": 64, "per_tool": 20}
+        rows_of = {"rows": 48, "per_tool": 2} if name == "ServiceDesk" else {"rows": 64, "per_tool": 20, "doubt": None}
         face = (WrapperSpec("CallRows", "milepost.envs.tools.face:CallRows", rows_of),)
         variants: list[tuple[str, str, dict[str, Any], tuple[WrapperSpec, ...]]] = [
             ("", what, {}, ()),

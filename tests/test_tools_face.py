@@ -15,7 +15,6 @@ pytest.importorskip("pydantic", reason="the extra tools is not installed")
 from pydantic import Field
 
 from milepost.baselines.oracle_agent import OracleAgent
-from milepost.envs.tools import face
 from milepost.envs.tools.base import ToolEnv
 from milepost.envs.tools.calls import Call
 from milepost.envs.tools.face import BESIDE, OWN, PHRASES, STATE, TOOLS, WIDTH, CallRows
@@ -93,19 +92,20 @@ def test_rows_are_calls_and_phrases_of_the_conversation():
     assert look8 in info["admissible_actions"], "something is new"
 
 
-def test_what_is_meant_comes_first(monkeypatch):
+def test_what_is_meant_comes_first():
     best = Call("drop", {"item_id": "W2"}).text()
 
-    def drops(per_tool):
-        env = toy(per_tool=per_tool)
+    def drops(per_tool, **settings):
+        env = toy(per_tool=per_tool, **settings)
         env.reset(seed=0)
         obs, _, _, _, info = env.step(env.index_of(Call("look", {"order_id": "X9"}).text()))
         return env, obs, [c for c in info["admissible_actions"] if '"drop"' in c]
 
     assert drops(2)[2] == [best], "the others are far less likely meant"
-    monkeypatch.setattr(face, "DOUBT", 9.0)
-    env, obs, found = drops(2)
-    assert len(found) == 2 and len(drops(3)[2]) == 3
+    env, obs, found = drops(2, doubt=None)
+    assert len(found) == 2 and len(drops(3, doubt=9.0)[2]) == 3
+    with pytest.raises(ValueError, match="doubt is -1"):
+        toy(doubt=-1)
     other = row(env, obs, Call("drop", {"item_id": "W3"}).text())
     assert row(env, obs, best)[BESIDE - OWN] == 1.0 and other[BESIDE - OWN] == 0.5  # blue chair, green chair
     assert row(env, obs, best)[-1] == 1.0 and other[-1] == 0.5 and other[BESIDE - OWN + 1] == 0.5

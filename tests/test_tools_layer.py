@@ -102,7 +102,7 @@ class Desk(ToolEnv):
         return Call("get_order", {"order_id": order}), Call("cancel", {"order_id": order, "reason": "late"})
 
     def _remaining(self):
-        return [c for c in self._trace() if self._open_calls[self._key(c)]] or ["Done."]
+        return self._unmade() or ["Done."]
 
     def _items(self):
         return Item("cancelled", 0.7, depends=("seen",)), Item("seen", 0.3)

@@ -196,6 +196,16 @@ class ToolEnv(TextEnv):
             arguments = call.arguments
         return call.name + _ordered(arguments)
 
+    def _unmade(self) -> list[Call]:
+        """Calls of the reference that were not made yet, in their order; of equal ones the last."""
+        left, out = Counter(self._open_calls), list[Call]()
+        for call in reversed(self._trace()):
+            key = self._key(call)
+            if left[key] > 0:
+                left[key] -= 1
+                out.insert(0, call)
+        return out
+
     def _read(self, action: Any) -> Turn:
         return calls.parse(action)
 

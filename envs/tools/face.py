@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -59,16 +60,21 @@ class CallRows(Indexed):
         env: a tool environment with ``candidates``, of which there should be some hundreds.
         rows: at most; those behind them are left out.
         per_tool: calls of one tool at most.
+        doubt: calls whose values are less likely meant than those of the tool's best call, by more than this, are left out;
+            None leaves out none.
 
     Raises:
         TypeError: the environment is another.
-        ValueError: it has no ``candidates``, or a setting is no whole number from 1 to 1000.
+        ValueError: it has no ``candidates``, or a setting is none that is allowed.
     """
 
     what = "an encoded action is the index of a row"
 
-    def __init__(self, env: gym.Env[Any, Any], rows: int = 64, per_tool: int = 3) -> None:
-        super().__init__(env, rows=rows, per_tool=per_tool)
+    def __init__(self, env: gym.Env[Any, Any], rows: int = 64, per_tool: int = 3, doubt: float | None = DOUBT) -> None:
+        super().__init__(env, rows=rows, per_tool=per_tool, doubt=doubt)
+        if doubt is not None and (isinstance(doubt, bool) or not isinstance(doubt, (int, float)) or not doubt >= 0):
+            raise ValueError(f"doubt is {doubt!r}; allowed: None or a number from 0")
+        self.doubt = math.inf if doubt is None else float(doubt)
         self.rows, self.per_tool = whole("rows", rows, 1, 1000), whole("per_tool", per_tool, 1, 1000)
         if not isinstance(env.unwrapped, ToolEnv):
             raise TypeError(f"CallRows is for tool environments, not {env.unwrapped!r}")
@@ -96,7 +102,7 @@ class CallRows(Indexed):
         fresh = tuple(c for c in every if self._memory.opens(c)) or tuple(every)
         names = {name: min(k, TOOLS - 1) for k, name in enumerate(sorted(self._inner.tools))}
         phrases = tuple(c for c in every if not _turn(c).calls)
-        found = self._memory.rows(fresh, phrases, names, self.per_tool)[: self.rows]
+        found = self._memory.rows(fresh, phrases, names, self.per_tool, self.doubt)[: self.rows]
         self._choices = tuple(choice for choice, _ in found)
         mask, rows = np.zeros(self.rows, np.int8), np.zeros((self.rows, WIDTH), np.float32)
         mask[: len(found)] = 1
@@ -228,7 +234,12 @@ class Memory:
         return out
 
     def rows(
-        self, actions: Sequence[str], phrases: tuple[str, ...], names: Mapping[str, int], per_tool: int
+        self,
+        actions: Sequence[str],
+        phrases: tuple[str, ...],
+        names: Mapping[str, int],
+        per_tool: int,
+        doubt: float,
     ) -> list[tuple[str, Array]]:
         """Actions with their ``(WIDTH,)`` features, in order, of every tool those whose values are most likely meant."""
         own = dict(zip(phrases, _unlike(phrases)))
@@ -253,7 +264,7 @@ class Memory:
                 row = found[k][1]
                 row[BESIDE - OWN + 1] = row[BESIDE - OWN] / best if best else 0.0
                 row[-1] = 1.0 / (1 + place)
-                if place >= per_tool or score > group[0][0] + DOUBT:
+                if place >= per_tool or score > group[0][0] + doubt:
                     out.discard(k)
         return [found[k] for k in sorted(out)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -330,15 +329,8 @@ class FTRLEnv(ToolEnv):
 
     def _remaining(self) -> list[Call | str]:
         assert self._task is not None
-        left = Counter(self._open_calls)
-        out: list[Call | str] = []
-        for call in reversed(self._task.reference):
-            key = self._key(call)
-            if left[key] > 0:
-                left[key] -= 1
-                out.insert(0, call)
         last = f"<answer>{self._task.answer}</answer>" if self._task.answer else "Done."  # bare ones may read as calls
-        return [] if self._ended else [*out, last]
+        return [] if self._ended else [*self._unmade(), last]
 
     def _phrases(self) -> tuple[str, ...]:
         """What results showed, the latest first."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -192,15 +191,8 @@ class MCPEnv(ToolEnv):
     def _remaining(self) -> list[Call | str]:
         if self._task is None:
             raise RuntimeError("there is no task yet: call reset() first")
-        left = Counter(self._open_calls)
-        out: list[Call | str] = []
-        for call in reversed(self._task.reference):
-            key = self._key(call)
-            if left[key] > 0:
-                left[key] -= 1
-                out.insert(0, call)
         answer = self._task.answer
-        return [] if self._ended else [*out, answer.words() if answer else "Done."]
+        return [] if self._ended else [*self._unmade(), answer.words() if answer else "Done."]
 
     def _items(self) -> tuple[Item, ...]:
         assert self._task is not None

@@ -296,8 +296,7 @@ class SearchQAEnv(ToolEnv):
     def _remaining(self) -> list[Call | str]:
         if self._ended:
             return []
-        left: list[Call | str] = [c for c in self._trace() if self._open_calls[self._key(c)]]
-        return [*left, f"<answer>{self._question.answers[0]}</answer>"]
+        return [*self._unmade(), f"<answer>{self._question.answers[0]}</answer>"]
 
     def _items(self) -> tuple[Item, ...]:
         n = len(self._question.titles)
