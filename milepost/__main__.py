@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
 
     def imports(c: argparse.ArgumentParser, text: str = "modules that names may import") -> None:
         several(c, "--allow-import", "MODULE", text)
-        c.add_argument("--allow-command", action="store_true", help="task files of MCP servers may start their commands")
+        c.add_argument(
+            "--allow-command", action="store_true", help="task files of MCP servers may start their commands"
+        )
 
     def common(c: argparse.ArgumentParser, agent: str | None = None) -> None:
         c.add_argument("id", help="environment id, see `milepost list --kind env`; any of Gymnasium's")

@@ -37,7 +37,9 @@ def make_env(env_id: str, settings: dict[str, Any], **more: Any) -> gym.Env[Any,
     """
     allowed = bool(os.environ.get(ALLOW_COMMAND))
     if settings.get("allow_command") and not allowed:
-        raise UserError(f"{env_id}: allow_command is no setting here; --allow-command lets a task file start its command")
+        raise UserError(
+            f"{env_id}: allow_command is no setting here; --allow-command lets a task file start its command"
+        )
     module, sep, name = env_id.rpartition(":")
     if sep:  # gym.make would import whatever stands there
         try:
