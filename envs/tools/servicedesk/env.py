@@ -16,7 +16,6 @@ from ..tool import Result, Toolbox
 from .data import Desk
 from .model_user import Model
 from .tasks import DECLINE, ENDS, FAMILIES, LONGEST, Request, Task, build
-from .tools import TOOLS, WRITING
 from .users import ASK, DONE, PHRASES, SORRY, WHICH, Scripted, Stochastic, User, asserts, declines, states
 
 POLICY = Path(__file__).with_name("policy.md").read_text()
@@ -117,7 +116,9 @@ class ServiceDeskEnv(ToolEnv):
             self._client = ChatClient(model, endpoint, api_key_env, max_tokens=200)
         elif endpoint is not None or model is not None or api_key_env is not None:
             raise ValueError(f"endpoint, model and api_key_env are settings of user='model', not of {user!r}")
-        self.tools = Toolbox(TOOLS)
+        from .tools import TOOLS, WRITING  # here, since the page of this class is read where pydantic is not
+
+        self.tools, self._writing = Toolbox(TOOLS), WRITING
         self.action_space = Calls(TOOLS)
         self.system = POLICY
         self.state = Desk()
@@ -201,7 +202,7 @@ class ServiceDeskEnv(ToolEnv):
         elif call.name == "get_order":
             for k, r in enumerate(now.requests):
                 self._marks[f"look-{k}"] |= about["order_id"] == r.order
-        elif call.name in WRITING:
+        elif call.name in self._writing:
             self._judge(call)
 
     def _judge(self, call: Call) -> None:

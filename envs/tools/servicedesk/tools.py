@@ -24,7 +24,6 @@ OrderId = Annotated[str, Field(pattern=r"^W[0-9]{7}$")]
 ItemId = Annotated[str, Field(pattern=r"^I[0-9]{8}$")]
 ProductId = Annotated[str, Field(pattern=r"^P[0-9]{4}$")]
 VariantId = Annotated[str, Field(pattern=r"^V[0-9]{6}$")]
-REASONS = ("no longer needed", "ordered by mistake", "found cheaper")
 Reason = Literal["no longer needed", "ordered by mistake", "found cheaper"]
 Why = Literal["fraud", "complaint", "other"]
 _DAY = datetime.date.fromisoformat
