@@ -79,7 +79,7 @@ def agents(*names):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with strangers.py; what a call allows and adds to the path is forgotten afterwards."""
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="the extra bench is not installed")
     (tmp_path / "strangers.py").write_text(STRANGERS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -243,7 +243,7 @@ def test_the_example_suite_of_the_readme_runs(tmp_path):
 
 # -- the demo ------------------------------------------------------------------------------------
 def test_the_demo_shows_a_table_and_plays_an_episode_aloud(place, capsys, monkeypatch):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the extra torch is not installed")
     text = BUDGET.replace("seeds = 2", "seeds = 1") + ENV + '[[stack]]\nname = "sparse"\n'
     text += '[[agent]]\nname = "text"\nsettings = {lanes = 2, batch_steps = 512}\n'
     tiny = written(place, stack("potential", 'potential_shaping(key="progress")', text))

@@ -78,7 +78,7 @@ def test_info_of_an_agent_and_of_an_environment_that_is_not_ours(capsys):
 
 
 def test_info_of_the_text_agent_lists_its_hyper_parameters(capsys):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the extra torch is not installed")
     assert "  gamma: float = 0.99" in run(capsys, "info", "text")[1]
 
 

@@ -171,7 +171,7 @@ def on_vector(columns, mode):
 
 
 def game():
-    pettingzoo = pytest.importorskip("pettingzoo")
+    pettingzoo = pytest.importorskip("pettingzoo", reason="the extra multiagent is not installed")
 
     class Pair(pettingzoo.ParallelEnv):
         """Two that walk apart; the other one goes left at once."""
@@ -294,7 +294,7 @@ SPEECH = {k: ["vör" if a else "zurük" for a in x] for k, x in ACTIONS.items()}
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # a data set for one test has no author
 def test_a_minari_data_set_of_text_is_relabelled_as_it_was_paid_online(tmp_path, monkeypatch):
-    minari = pytest.importorskip("minari")
+    minari = pytest.importorskip("minari", reason="the extra minari is not installed")
     from minari.data_collector.episode_buffer import EpisodeBuffer
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))

@@ -21,7 +21,7 @@ from milepost.wrappers import (
     Uniform,
 )
 
-pytest.importorskip("pettingzoo")
+pytest.importorskip("pettingzoo", reason="the extra multiagent is not installed")
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec
 

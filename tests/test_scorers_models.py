@@ -169,7 +169,6 @@ def test_grades_and_lists(smollm2):
 
 @pytest.mark.full
 def test_the_judges_against_the_truth_of_a_quest(minilm, smollm2):
-    pytest.importorskip("milepost.baselines.judge_eval")
     import random
 
     import gymnasium as gym

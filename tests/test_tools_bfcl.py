@@ -339,7 +339,7 @@ def test_splits_are_disjoint_and_settings_are_refused_by_name():
         BFCLEnv("multi_turn_bass")
     with pytest.raises(ValueError, match="underscores is 'no'"):
         BFCLEnv(underscores="no")
-    with pytest.raises(TypeError, match="sandbox"):
+    with pytest.raises(ValueError, match="sandbox"):
         BFCLEnv(sandbox="local")
 
 

@@ -373,6 +373,8 @@ def test_before_a_reset_there_is_nothing_to_do():
     for what in (env.oracle, env.snapshot, env.fork):
         with pytest.raises(RuntimeError, match="reset"):
             what()
+    with pytest.raises(ValueError, match=r"a setting of Desk is 'candidats'; allowed: .*did you mean 'candidates'\?"):
+        Desk(candidats=3)
     with pytest.raises(ValueError, match="finite"):
         Desk(weights={"outcome": float("nan")})
 

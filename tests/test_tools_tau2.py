@@ -268,7 +268,7 @@ def test_settings_are_refused_by_name_and_the_wheel_is_named(monkeypatch):
     for setting, value in {"domain": "retial", "user": "model", "weights": {"outcom": 1}, "split": "dev"}.items():
         with pytest.raises(ValueError, match="allowed"):
             Tau2Env(**{setting: value})
-    with pytest.raises(TypeError, match="sandbox"):
+    with pytest.raises(ValueError, match="sandbox"):
         Tau2Env(sandbox="local")
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n in WHEELS else found(n, *a))

@@ -17,7 +17,6 @@ from .base import ToolEnv
 from .calls import Call
 from .ftrl_grade import said
 from .interpreter import MB, Interpreter
-from .settings import known
 from .spaces import Calls
 from .tool import Tool, Toolbox, ToolFailed
 
@@ -178,7 +177,7 @@ class PythonToolEnv(ToolEnv):
         max_steps: int = 10,
         **settings: Any,
     ) -> None:
-        super().__init__(max_steps=max_steps, **known(PythonToolEnv, settings))
+        super().__init__(max_steps=max_steps, **settings)
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0.1 <= timeout <= 600:
             raise ValueError(f"timeout is {timeout!r}; allowed: seconds from 0.1 to 600")
         if isinstance(memory, bool) or not isinstance(memory, int) or memory < 64 * MB:

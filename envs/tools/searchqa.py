@@ -19,7 +19,6 @@ from . import scoring
 from .base import Item, ToolEnv
 from .calls import Call, Turn
 from .knowledge import HOPS, LARGEST, SMALLEST, Page, Question, world
-from .settings import known
 from .spaces import Calls
 from .tool import Tool, Toolbox, ToolFailed
 
@@ -233,7 +232,7 @@ class SearchQAEnv(ToolEnv):
         max_steps: int = 20,
         **settings: Any,
     ) -> None:
-        super().__init__(max_steps=max_steps, **known(SearchQAEnv, settings))
+        super().__init__(max_steps=max_steps, **settings)
         if metric not in get_args(Metric):
             raise one_of("metric", metric, get_args(Metric))
         if (path is None) != (questions is None):

@@ -14,7 +14,6 @@ from ..errors import one_of
 from ..text.base import whole
 from .base import Item, ToolEnv
 from .calls import Call
-from .settings import known
 from .spaces import Calls
 from .sql_data import DOMAINS, filled, guesses, image, parameters, tables
 from .sql_database import CELL, Database
@@ -158,7 +157,7 @@ class SQLEnv(ToolEnv):
         max_steps: int = 12,
         **settings: Any,
     ) -> None:
-        super().__init__(max_steps=max_steps, **known(SQLEnv, settings))
+        super().__init__(max_steps=max_steps, **settings)
         self._domains = [domains] if isinstance(domains, str) else list(domains)
         for d in self._domains:
             if d not in DOMAINS:
