@@ -91,9 +91,9 @@ class ToolEnv(TextEnv):
         expose_reference: bool = False,
         max_length: int = 16384,
         render_mode: str | None = None,
-        **unknown: Any,
+        **others: Any,
     ) -> None:
-        for name in unknown:  # subclasses hand on what they do not take themselves
+        for name in others:  # subclasses hand on what they do not take themselves
             raise one_of(f"a setting of {type(self).__name__}", name, _settings(type(self)))
         super().__init__(
             split=split,

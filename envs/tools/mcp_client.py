@@ -203,7 +203,7 @@ def _usable(schema: Any) -> Any:
             fine = True
         if not fine:
             del out[key]
-        elif key in ("anyOf", "oneOf"):
+        elif key in ("anyOf", "oneOf") and isinstance(value, list):
             out[key] = [_usable(v) for v in value]
         elif key == "items":
             out[key] = _usable(value)
