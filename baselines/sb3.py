@@ -311,7 +311,7 @@ class SB3Agent:
     def act(self, obs: Any, info: dict[str, Any]) -> Any:
         """An index on the encoded face, a command on the text face, else an action of the environment's space."""
         text = isinstance(obs, str)
-        shown = self._encoder.features(obs, info["admissible_actions"]) if text else obs
+        shown = self._encoder.encoder.features(obs, info["admissible_actions"]) if text else obs
         kw: dict[str, Any] = {}
         if self.name == "maskable_ppo":
             mask = shown["action_mask"] if isinstance(shown, dict) and "action_mask" in shown else info["action_mask"]

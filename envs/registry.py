@@ -79,6 +79,34 @@ class Entry:
     setup: str = ""  # set that it needs beside the extra, for `milepost setup`
 
 
+@dataclass(frozen=True)
+class GameEntry:
+    """One row: what ``pettingzoo.make("aec", id)`` and ``pettingzoo.make("parallel", id)`` build."""
+
+    id: str
+    module: str  # with raw_env, env and parallel_env
+    rules: str  # "module:Class"
+    summary: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    requires: str = "multiagent"  # extra that it needs
+
+
+_GAMES: dict[str, tuple[str, str]] = {  # module: its class, what it is
+    "negotiation": ("Negotiation", "Bargaining over several issues with private valuations, two or three parties"),
+}
+
+
+def games() -> list[GameEntry]:
+    """All games for several agents; ``import milepost.envs.multiagent`` registers them with PettingZoo."""
+    rows = []
+    for name, (cls, what) in _GAMES.items():
+        place = f"milepost.envs.multiagent.{name}"
+        for face, more in (("", ""), ("-encoded", "; numbers in and out")):
+            kwargs = {"face": "encoded"} if face else {}
+            rows.append(GameEntry(f"milepost/{name}{face}-v0", f"{place}_v0", f"{place}:{cls}", what + more, kwargs))
+    return rows
+
+
 def _encode(**kwargs: Any) -> WrapperSpec:
     return WrapperSpec("Encode", "milepost.envs.text.encode:Encode", kwargs)
 

@@ -54,6 +54,52 @@ def overlap(action: str, line: str) -> tuple[float, float, float]:
     )
 
 
+class Encoder:
+    """Texts and the actions that can be taken as arrays of fixed sizes.
+
+    Args:
+        dim: features of the text.
+        action_dim: hashed features of an action.
+        max_actions: rows.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    def __init__(self, dim: int = 256, action_dim: int = 64, max_actions: int = 32) -> None:
+        for what, n in (("dim", dim), ("action_dim", action_dim), ("max_actions", max_actions)):
+            if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+                raise ValueError(f"{what} is {n!r}; allowed: a whole number from 1")
+        self.dim, self.action_dim, self.max_actions = dim, action_dim, max_actions
+        self.width = action_dim + 3 * LINES
+
+    def space(self) -> Dict:
+        """The space of what ``features`` gives."""
+        return Dict(
+            {
+                "observation": Box(-1.0, 1.0, (self.dim,), np.float32),
+                "actions": Box(-1.0, 1.0, (self.max_actions, self.width), np.float32),
+                "action_mask": Box(0, 1, (self.max_actions,), np.int8),
+            }
+        )
+
+    def features(self, text: str, choices: Sequence[str]) -> dict[str, Any]:
+        """The encoded observation of a text and its admissible actions."""
+        choices = sorted(choices)[: self.max_actions]
+        lines = text.split("\n")[:LINES]
+        observation = np.zeros(self.dim, np.float32)
+        for line in text.split("\n"):
+            observation += hashed(line, self.dim)
+        observation /= np.float32(max(1.0, float(np.abs(observation).max())))
+        rows = np.zeros((self.max_actions, self.width), np.float32)
+        for row, action in zip(rows, choices):
+            row[: self.action_dim] = hashed(action, self.action_dim)
+            for k, line in enumerate(lines):
+                row[self.action_dim + 3 * k : self.action_dim + 3 * k + 3] = overlap(action, line)
+        mask = (np.arange(self.max_actions) < len(choices)).astype(np.int8)
+        return {"observation": observation, "actions": rows, "action_mask": mask}
+
+
 class Encode(Indexed):
     """Numbers for agents that take no text.
 
@@ -80,18 +126,9 @@ class Encode(Indexed):
     what = "an encoded action is the index of a row"
 
     def __init__(self, env: gym.Env[Any, Any], dim: int = 256, action_dim: int = 64, max_actions: int = 32) -> None:
-        for what, n in (("dim", dim), ("action_dim", action_dim), ("max_actions", max_actions)):
-            if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-                raise ValueError(f"{what} is {n!r}; allowed: a whole number from 1")
         super().__init__(env, dim=dim, action_dim=action_dim, max_actions=max_actions)
-        self.dim, self.action_dim, self.max_actions = dim, action_dim, max_actions
-        self.observation_space = Dict(
-            {
-                "observation": Box(-1.0, 1.0, (dim,), np.float32),
-                "actions": Box(-1.0, 1.0, (max_actions, action_dim + 3 * LINES), np.float32),
-                "action_mask": Box(0, 1, (max_actions,), np.int8),
-            }
-        )
+        self.encoder, self.max_actions = Encoder(dim, action_dim, max_actions), max_actions
+        self.observation_space = self.encoder.space()
         self.action_space = Discrete(max_actions)
 
     def _command(self, i: int) -> str:
@@ -106,21 +143,5 @@ class Encode(Indexed):
             raise KeyError("Encode needs info['admissible_actions'], which this environment does not publish")
         every = sorted(info["admissible_actions"])
         self._choices = tuple(every[: self.max_actions])
-        out = self.features(text, self._choices)
+        out = self.encoder.features(text, self._choices)
         return out, info | {"action_mask": out["action_mask"].copy(), "actions_cut": len(every) - len(self._choices)}
-
-    def features(self, text: str, choices: Sequence[str]) -> dict[str, Any]:
-        """The encoded observation of a text and its admissible actions."""
-        choices = sorted(choices)[: self.max_actions]
-        lines = text.split("\n")[:LINES]
-        observation = np.zeros(self.dim, np.float32)
-        for line in text.split("\n"):
-            observation += hashed(line, self.dim)
-        observation /= np.float32(max(1.0, float(np.abs(observation).max())))
-        rows = np.zeros((self.max_actions, self.action_dim + 3 * LINES), np.float32)
-        for row, action in zip(rows, choices):
-            row[: self.action_dim] = hashed(action, self.action_dim)
-            for k, line in enumerate(lines):
-                row[self.action_dim + 3 * k : self.action_dim + 3 * k + 3] = overlap(action, line)
-        mask = (np.arange(self.max_actions) < len(choices)).astype(np.int8)
-        return {"observation": observation, "actions": rows, "action_mask": mask}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import math
 from collections import Counter
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ...sandboxes import SandboxError
-from ..errors import InfraError, one_of
+from ..errors import InfraError, one_of, settings
 from ..text.base import Split, TextEnv, whole
 from ..text.spaces import Unicode
 from . import calls
@@ -94,7 +93,7 @@ class ToolEnv(TextEnv):
         **others: Any,
     ) -> None:
         for name in others:  # subclasses hand on what they do not take themselves
-            raise one_of(f"a setting of {type(self).__name__}", name, _settings(type(self)))
+            raise one_of(f"a setting of {type(self).__name__}", name, settings(type(self)))
         super().__init__(
             split=split,
             worlds=worlds,
@@ -424,13 +423,6 @@ _KEPT = (
     "_turn", "_made", "_results", "_answered", "_known", "_open_calls", "_trace_length", "_matched", "_passed",
     "_weights", "_terms", "_process", "_round", "_turns", "_ended", "_success", "_seen", "_feedback",
 )  # fmt: skip
-
-
-def _settings(cls: type) -> list[str]:
-    """Names of the settings that a class and its bases take."""
-    own = [vars(base)["__init__"] for base in cls.__mro__ if inspect.isfunction(vars(base).get("__init__"))]
-    found = [p for f in own for p in list(inspect.signature(f).parameters.values())[1:]]
-    return list(dict.fromkeys(p.name for p in found if p.kind is not p.VAR_KEYWORD))
 
 
 class _Infrastructure:
