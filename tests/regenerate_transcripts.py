@@ -242,6 +242,10 @@ def path(entry: Entry) -> Path:
 
 def main() -> None:
     wanted = sys.argv[1:]
+    sys.path.insert(0, str(Path(__file__).parent))
+    import game_transcripts  # those of games, where PettingZoo is installed
+
+    game_transcripts.regenerate(wanted)
     audits = json.loads(AUDIT.read_text()) if AUDIT.exists() else {}
     for entry in entries():
         if wanted and entry.id not in wanted:

@@ -42,7 +42,8 @@ class Game:
     - ``_facts(agent) -> dict``: at least ``score``, ``max_score``, ``progress`` and ``success``;
     - ``_script(agent, policy) -> command``: what a scripted policy of ``policies`` does now; it may know everything.
 
-    Optional: ``_scene() -> str`` for spectators, ``_meta() -> dict``, ``_measures(agent, choices) -> (n, measures)`` and
+    Optional: ``side() -> agents`` for whom the oracle plays, where not all can win; ``_scene() -> str`` for spectators,
+    ``_meta() -> dict``, ``_measures(agent, choices) -> (n, measures)`` and
     ``_gauges(agent) -> (gauges,)``, numbers in [-1, 1] for the encoded face, from what the agent knows alone; ``_save()`` and
     ``_load(state)`` where the world cannot be copied; ``close()``.
 
@@ -142,6 +143,10 @@ class Game:
 
     def _script(self, agent: str, policy: str) -> str:
         raise NotImplementedError
+
+    def side(self) -> tuple[str, ...]:
+        """The agents for whom the oracle plays; in an audit their success counts."""
+        return self.possible_agents
 
     def _scene(self) -> str:
         return "\n\n".join(f"[{a}]\n{self._look(a)}" for a in self.agents)

@@ -132,12 +132,16 @@ class ParallelGame(_Host, ParallelEnv):  # type: ignore[misc]
 class AECGame(_Host, AECEnv):  # type: ignore[misc]
     """Agents act one after the other and see what those before them did; a cycle pays when its last agent has acted.
 
+    PettingZoo's ``aec_to_parallel`` takes the text face and gives what ``ParallelGame`` is.
+
     Arguments as ``ParallelGame``.
     """
 
     def __init__(self, game: Game, face: str = "text", **sizes: int) -> None:
         AECEnv.__init__(self)
         _Host.__init__(self, game, face, **sizes)
+        # rows change while a cycle runs: an index that was chosen at its beginning would mean another row
+        self.metadata["is_parallelizable"] = face == "text"
         self.rewards: dict[str, float] = {}
         self._cumulative_rewards: dict[str, float] = {}
         self.terminations: dict[str, bool] = {}

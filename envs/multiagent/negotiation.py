@@ -347,11 +347,12 @@ class Negotiation(Game):
 
     # -- scripts ---------------------------------------------------------------------------------
     def _script(self, agent: str, policy: str) -> str:
-        """``oracle`` and ``collusion`` want the deal with the largest Nash product, ``stubborn`` its own best."""
+        """``oracle`` wants the largest Nash product, ``collusion`` the largest sum of worths, ``stubborn`` its own best."""
         table, me = self.world, self._party(agent)
         if table.deal is not None:
             return "wait"
-        wanted = _ranked(table.domain, me)[0] if policy == "stubborn" else _best(table.domain).deal
+        best = _best(table.domain)
+        wanted = {"oracle": best.deal, "collusion": best.richest, "stubborn": _ranked(table.domain, me)[0]}[policy]
         offered = [(n, p) for n, (p, d) in sorted(table.offers.items()) if d == wanted]
         if not offered:
             return f"offer {self._words(wanted)}"
@@ -364,6 +365,7 @@ class Best(NamedTuple):
 
     deal: Deal
     nash: float
+    richest: Deal
     welfare: float
     worths: tuple[tuple[float, ...], ...]
 
@@ -378,7 +380,8 @@ def _best(domain: Domain) -> Best:
     worths = tuple(tuple(domain.worth(p, d) for p in range(len(domain.values))) for d in deals)
     products = [_nash(w, domain.walk_away) for w in worths]
     k = max(range(len(deals)), key=lambda i: (products[i], sum(worths[i]), -i))
-    return Best(deals[k], products[k], max(map(sum, worths)), worths)
+    rich = max(range(len(deals)), key=lambda i: (sum(worths[i]), -i))
+    return Best(deals[k], products[k], deals[rich], sum(worths[rich]), worths)
 
 
 @functools.lru_cache(4096)
