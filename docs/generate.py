@@ -16,11 +16,12 @@ import sys
 from pathlib import Path
 
 import milepost  # noqa: F401  registers the ids
-from milepost.envs.registry import entries
+from milepost.envs.registry import entries, games
 from milepost.wrappers.shaper import Shaper, catalog, use
 
 DOCS = Path(__file__).parent
 AUDIT = DOCS.parent / "tests" / "transcripts" / "audit.json"
+GAMES = AUDIT.with_name("games.json")
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -128,8 +129,43 @@ def environment_pages() -> dict[str, str]:
     return pages
 
 
+def game_pages() -> dict[str, str]:
+    """One page a game, for both of its faces."""
+    audit = json.loads(GAMES.read_text()) if GAMES.exists() else {}
+    groups: dict[str, list] = {}
+    for g in games():
+        groups.setdefault(g.rules, []).append(g)
+    pages, rows = {}, []
+    for rules, group in groups.items():
+        cls = use(rules)
+        page = f"games/{cls.__name__}.md"
+        ids = []
+        for g in group:
+            row = audit.get(g.id, {})
+            policies = [
+                f"{row.get(p, '-')} ({row.get(f'{p}_return', '-')})" for p in ("oracle", "random", "null", "collusion")
+            ]
+            ids.append([f"`{g.id}`", json.dumps(g.kwargs) if g.kwargs else "-", *policies])
+            rows.append([f"[`{g.id}`]({page})", g.summary])
+        pages[page] = (
+            f"# {cls.__name__}\n\n{inspect.getdoc(cls)}\n\n## Registered ids\n\n"
+            "In PettingZoo's registries `aec` and `parallel`, after `import milepost.envs.multiagent`; in its module style "
+            f"`from milepost.envs.multiagent import {group[0].module.rpartition('.')[2]}`. Success of the side that the oracle "
+            "plays for and, in brackets, the return summed over agents: of the oracle (50 games), of uniformly random "
+            "admissible actions (200), of waiting (5) and of agents who play together to be paid (50).\n\n"
+            + table(["id", "settings", "oracle", "random", "null", "collusion"], ids)
+            + "\n"
+        )
+    toc = "```{toctree}\n:hidden:\n:glob:\n\ngames/*\n```\n"
+    pages["games.md"] = (
+        "# Games for several agents\n\nReal PettingZoo environments, each as AEC and as Parallel, with texts or with numbers; "
+        "[multiagent](multiagent.md) says how they are used.\n\n" + table(["id", "what it is"], rows) + "\n\n" + toc
+    )
+    return pages
+
+
 def main() -> int:
-    pages = methods() | environment_pages()
+    pages = methods() | environment_pages() | game_pages()
     stale = []
     for name, text in pages.items():
         path = DOCS / name
@@ -138,7 +174,7 @@ def main() -> int:
             if "--check" not in sys.argv:
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(text)
-    for path in [*DOCS.glob("methods/*.md"), *DOCS.glob("environments/*.md")]:
+    for path in [*DOCS.glob("methods/*.md"), *DOCS.glob("environments/*.md"), *DOCS.glob("games/*.md")]:
         if str(path.relative_to(DOCS)) not in pages:
             stale.append(str(path.relative_to(DOCS)))
             if "--check" not in sys.argv:

@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
             several(c, "--agent-set", "KEY=VALUE", "settings of the agent")
 
     c = command("list", "environments, shapers, agents and scorers, a line each")
-    c.add_argument("--kind", choices=["env", "shaper", "agent", "scorer"])
+    c.add_argument("--kind", choices=["env", "game", "shaper", "agent", "scorer"])
     c = command("info", "all about one environment, shaper, agent or scorer")
     c.add_argument("name")
     common(command("play", "play in the terminal; every step shows its reward terms"))

@@ -21,7 +21,7 @@ def register_all() -> None:
     for row in games():
         for kind, factory in (("aec", "env"), ("parallel", "parallel_env")):
             if row.id not in registries[kind]:
-                pettingzoo.register(kind, row.id, f"{row.module}:{factory}", kwargs=dict(row.kwargs))  # type: ignore[call-overload]
+                pettingzoo.register(kind, row.id, f"{row.module}:{factory}", kwargs=dict(row.kwargs))
 
 
 register_all()

@@ -115,6 +115,7 @@ class Game:
         self._did: dict[str, tuple[str, bool]] = {}  # agent -> what it did last, was it valid
         self._paid: dict[str, dict[str, float]] = {}  # agent -> terms of the last cycle
         self._failure: InfraError | None = None
+        self._seen: dict[tuple[str, str], Any] = {}  # what agents see and can do, until somebody acts
 
     # -- what a subclass writes ------------------------------------------------------------------
     def _begin(self, task: int) -> Any:
@@ -187,7 +188,7 @@ class Game:
         if task is None:
             task = int(self.np_random.integers(tasks.start, tasks.stop))
         self.task, self.cycle, self.agents, self._failure = task, 0, [], None
-        self._did, self._paid = {}, {}
+        self._did, self._paid, self._seen = {}, {}, {}
         self.world = self._begin(task)
         self.agents = list(self.possible_agents)
         self.rewards = dict.fromkeys(self.agents, 0.0)
@@ -227,6 +228,7 @@ class Game:
                 valid = bool(self._act(agent, command))
             except InfraError as e:
                 self._failure = e
+        self._seen = {}
         self._did[agent] = (command, valid and command != "")
 
     def read(self, action: Any) -> str:
@@ -246,7 +248,7 @@ class Game:
 
     def end_cycle(self) -> None:
         """All have acted: rewards, who is done, and infos, for those who lived when the cycle began."""
-        self.cycle += 1
+        self.cycle, self._seen = self.cycle + 1, {}
         try:
             if self._failure is None:
                 self._cycle()
@@ -302,16 +304,19 @@ class Game:
 
     def look(self, agent: str) -> str:
         """What the agent sees, at most ``max_length`` characters."""
-        text = self._look(agent)
-        if len(text) <= self.max_length:
-            return text
-        cut = "\n[...]\n"
-        half = (self.max_length - len(cut)) // 2
-        return text[:half] + cut + text[len(text) - half :]
+        if (agent, "look") not in self._seen:
+            text, cut = self._look(agent), "\n[...]\n"
+            half = (self.max_length - len(cut)) // 2
+            long = len(text) > self.max_length
+            self._seen[agent, "look"] = text[:half] + cut + text[len(text) - half :] if long else text
+        return str(self._seen[agent, "look"])
 
     def choices(self, agent: str) -> tuple[str, ...]:
         """The admissible actions, ``wait`` among them."""
-        return (*self._choices(agent), WAIT)
+        if (agent, "choices") not in self._seen:
+            self._seen[agent, "choices"] = (*self._choices(agent), WAIT)
+        found: tuple[str, ...] = self._seen[agent, "choices"]
+        return found
 
     def script(self, agent: str, policy: str = "oracle") -> str:
         """What a scripted policy does now.
@@ -352,4 +357,5 @@ class Game:
         self.task, self.cycle, self.agents, self._did, self._paid, self._failure = copy.deepcopy(snapshot["kept"])
         self.rewards, self.terminations, self.truncations, self.infos = copy.deepcopy(snapshot["paid"])
         self.np_random.bit_generator.state = copy.deepcopy(snapshot["rng"])
+        self._seen = {}
         self._load(snapshot["world"])

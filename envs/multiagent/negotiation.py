@@ -147,8 +147,8 @@ class Negotiation(Game):
             if parties != 2:
                 raise ValueError(f"parties is {parties}; allowed with path: 2, these files are of two")
             self.scenarios = tuple(Domain(*parts, (self.walk_away,) * 2) for parts in load(path))
-            own = len(self.scenarios) - len(self.scenarios) // 5 if self.split == "train" else len(self.scenarios) // 5
-            self.worlds = max(1, own)  # the last fifth is for testing
+            last = max(1, len(self.scenarios) // 5)  # for testing; a single scenario is one task in both splits
+            self.worlds = last if self.split == "test" else max(1, len(self.scenarios) - last)
 
     # -- rules -----------------------------------------------------------------------------------
     def _begin(self, task: int) -> Table:

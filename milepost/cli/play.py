@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Text
 
-from ..envs.registry import entries
+from ..envs.registry import entries, games
 from ..wrappers.hosts import shape
 from ..wrappers.types import account
 from .names import UserError
@@ -28,6 +28,8 @@ def play(env_id: str, settings: dict[str, Any], layers: list[dict[str, Any]], se
     Raises:
         UserError: nobody can type the actions of this environment.
     """
+    if any(g.id == env_id for g in games()):
+        return play_game(env_id, settings, seed, lines)
     row = next((e for e in entries() if e.id == env_id.rpartition(":")[2]), None)
     if row is not None and any(w.name == "Encode" for w in row.wrappers):
         raise UserError(f"{env_id} shows numbers: play {env_id.replace('-encoded', '')}")
@@ -61,6 +63,48 @@ def play(env_id: str, settings: dict[str, Any], layers: list[dict[str, Any]], se
     print(f"\n{_shown(env, obs)}\n\n{how} after {steps} steps, return {total:+.3f}")
     if "credit" in info:
         print("credit of the steps: " + " ".join(f"{x:+.2f}" for x in info["credit"]))
+    env.close()
+
+
+def play_game(env_id: str, settings: dict[str, Any], seed: int | None, lines: TextIO) -> None:
+    """A game of several agents, agent after agent, all of them typed; ``quit`` or the end of the input leaves.
+
+    Raises:
+        UserError: PettingZoo is not installed, or the id shows numbers.
+    """
+    if "-encoded" in env_id:
+        raise UserError(f"{env_id} shows numbers: play {env_id.replace('-encoded', '')}")
+    try:
+        from ..envs import multiagent  # noqa: F401  registers the games
+    except ModuleNotFoundError as e:
+        raise UserError(str(e)) from None
+    import pettingzoo
+
+    env = pettingzoo.make("aec", env_id, **settings)
+    env.reset(seed=seed)
+    total = dict.fromkeys(env.possible_agents, 0.0)
+    for agent in env.agent_iter():
+        obs, reward, terminated, truncated, info = env.last()
+        total[agent] += reward
+        if terminated or truncated:
+            print(f"\n{agent} is done: {'success' if info['success'] else 'over'}, return {total[agent]:+.3f}")
+            env.step(None)
+            continue
+        print(f"\n[{agent}] reward {reward:+.3f}\n{obs}\n")
+        print("  ".join(f"[{i}] {c}" for i, c in enumerate(info["admissible_actions"])))
+        action = None
+        while action is None:
+            print(f"{agent}> ", end="", flush=True)
+            said = lines.readline()
+            if not said or said.strip() in ("quit", "exit"):
+                print("\nleft")
+                env.close()
+                return
+            try:
+                action = _words(said.strip(), obs, info)
+            except ValueError as e:
+                print(e)
+        env.step(action)
     env.close()
 
 

@@ -13,7 +13,8 @@ import gymnasium as gym
 
 from ..baselines.agent import AGENTS
 from ..baselines.llm_agent import FORM
-from ..envs.registry import entries
+from ..envs.errors import settings
+from ..envs.registry import entries, games
 from ..wrappers.scorers import SCORERS, Service
 from ..wrappers.shaper import catalog, use
 from .names import EXTRAS, SETS, UserError, installed, there, unknown
@@ -38,6 +39,9 @@ def list_all(kind: str | None) -> None:
     if kind in (None, "env"):
         for e in entries():
             print(f"env     {e.id:38s} {e.summary}")
+    if kind in (None, "game"):
+        for g in games():
+            print(f"game    {g.id:38s} {g.summary}")
     if kind in (None, "shaper"):
         for name, cls in sorted(catalog().items()):
             print(f"shaper  {name:38s} {summary(cls)}")
@@ -57,7 +61,7 @@ def info(name: str) -> None:
     Raises:
         UserError: nothing is called that.
     """
-    shapers, ids = catalog(), {e.id: e for e in entries()}
+    shapers, ids, several = catalog(), {e.id: e for e in entries()}, {g.id: g for g in games()}
     if name in shapers:
         cls = shapers[name]
         module = sys.modules[cls.__module__]
@@ -80,6 +84,17 @@ def info(name: str) -> None:
             print(f"\nNot installed: pip install 'milepost[{e.requires}]'")
         if e.setup and not all(map(there, SETS[e.setup][0])):
             print(f"\nNot installed: milepost setup {e.setup}")
+    elif name in several:
+        g = several[name]
+        cls = use(g.rules)
+        print(f"{g.id}: {g.summary}\n\n{inspect.getdoc(cls)}\n\nSettings of this id: {g.kwargs or 'the defaults'}")
+        print(f"Made by: pettingzoo.make('parallel', '{g.id}') or 'aec', after import milepost.envs.multiagent")
+        print("All settings:")
+        for setting in settings(cls):
+            print(f"  {setting}")
+        for extra in g.requires.split(","):
+            if not installed(extra):
+                print(f"\nNot installed: pip install 'milepost[{extra}]'")
     elif name in AGENTS:
         print(f"{name}: {AGENTS[name][1]}")
         if name == "text":
@@ -103,8 +118,8 @@ def info(name: str) -> None:
         print(f"Observations: {env.observation_space}\nActions: {env.action_space}\nMade by: {env.spec}")
         env.close()
     else:
-        known = [*ids, *shapers, *AGENTS, *SCORERS, *gym.registry]
-        raise unknown("environment, shaper, agent or scorer", name, known)
+        known = [*ids, *several, *shapers, *AGENTS, *SCORERS, *gym.registry]
+        raise unknown("environment, game, shaper, agent or scorer", name, known)
 
 
 def _default(f: dataclasses.Field[Any]) -> str:
