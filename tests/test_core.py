@@ -502,6 +502,7 @@ SETTINGS = {
     "conserve": {"child": {"shaper": "clip"}},
     "potential_shaping": {"key": "progress"},
     "gated_reward_accumulation": {"high": ("env",)},
+    "fused_advantage": {"process": ("env",)},
     "episodic_count_discount": {"child": {"shaper": "scale", "factor": 2.0}},
 }
 

@@ -15,6 +15,7 @@ from milepost.wrappers import (
     Gate,
     GatedRewardAccumulation,
     HopProgress,
+    InformationGain,
     Mix,
     Normalize,
     PotentialShaping,
@@ -25,6 +26,7 @@ from milepost.wrappers import (
     ScoreDeltaWin,
     Stack,
     SubgoalOptions,
+    SweetSpot,
     ToolMatch,
     Trajectory,
     Uniform,
@@ -55,6 +57,7 @@ ROWS = {
     "gate": (Gate(SubgoalOptions(beta=0.5), key="progress", threshold=0.4), lambda n, x: x + 0.5),
     "gated_reward_accumulation": (GatedRewardAccumulation(), lambda n, x: 0.0),  # the outcome alone, and it is 0
     "hop_progress": (HopProgress(gamma=1.0, success_bonus=0.5, success_at=0.45), lambda n, x: x + 0.25 + 0.5),
+    "information_gain": (InformationGain(), lambda n, x: x + 1.0),  # one rise of lp by 1, before the last step
     "mix": (Mix([Uniform(), ScoreDelta()]), lambda n, x: x + 0.25 / 2),
     "normalize": (Normalize(), lambda n, x: math.inf if x else 0.0),  # keeps zeros and signs, promises no size
     "potential_shaping": (PotentialShaping(key="progress", gamma=1.0), lambda n, x: x + 0.25),
@@ -64,6 +67,7 @@ ROWS = {
     "score_delta": (ScoreDelta(), lambda n, x: x + 0.25),
     "score_delta_win": (ScoreDeltaWin(), lambda n, x: x + 0.25),
     "subgoal_options": (SubgoalOptions(beta=0.5), lambda n, x: x + 0.5),  # once
+    "sweet_spot": (SweetSpot(), lambda n, x: x + 0.5 * 0.5),  # the tier of .5, once
     "tool_match": (ToolMatch(), lambda n, x: x + 1.0),  # one call of the reference, once
     "uniform": (Uniform(), lambda n, x: x),
     "weighted_tests": (WeightedTests(), lambda n, x: x + 0.5),  # one of two equal tests, once
@@ -81,6 +85,7 @@ def facts(better):
         "meta": {"checklist": ({"id": "key", "weight": 1.0},)},
         "tool_calls": (call | {"ok": True, "result": ""},),
         "reference": ({"name": "open", "arguments": {}},),
+        "answer_logprob": -1.0 if better else -2.0,
         "process_score": 1.0 if better else 0.5,
         "valid_action": True,
         "success": False,

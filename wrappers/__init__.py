@@ -9,11 +9,14 @@ from .episode.match_tir import ToolMatch
 from .episode.renorm import ReNorm
 from .episode.score_delta_win import ScoreDeltaWin
 from .episode.spa import ProgressAttribution
+from .episode.sweet_spot import SweetSpot
 from .episode.uniform import Uniform
 from .facts import Facts
 from .group.dual_level import DualLevelAdvantage
+from .group.fused import FusedAdvantage
 from .group.grpo import Grpo
 from .group.rloo import Rloo
+from .group.tree import TreeAdvantage
 from .group.turn_centered import TurnCentered
 from .group.verpo import DenseTestAdvantage
 from .hosts import shape
@@ -24,6 +27,7 @@ from .step.cm2 import Checklist
 from .step.count_bonus import CountBonus
 from .step.count_discount import EpisodicCountDiscount
 from .step.hop_progress import HopProgress
+from .step.igpo import InformationGain
 from .step.potential import PotentialShaping
 from .step.score_delta import ScoreDelta
 from .step.weighted_tests import WeightedTests
@@ -39,11 +43,13 @@ __all__ = [
     "EpisodicCountDiscount",
     "Facts",
     "Focus",
+    "FusedAdvantage",
     "Gate",
     "GatedRewardAccumulation",
     "Group",
     "Grpo",
     "HopProgress",
+    "InformationGain",
     "Level",
     "MissingFact",
     "Mix",
@@ -58,9 +64,11 @@ __all__ = [
     "Shaper",
     "Stack",
     "SubgoalOptions",
+    "SweetSpot",
     "ToolMatch",
     "Trajectory",
     "Transition",
+    "TreeAdvantage",
     "TurnCentered",
     "Uniform",
     "WeightedTests",
