@@ -47,6 +47,7 @@ OWN_FILE = {  # files, and folders, that exist for one optional package
     "envs/tools/mcp_stdio.py": {"mcp", "anyio"},
     "envs/tools/mcp_server.py": {"mcp", "pydantic"},
     "envs/multiagent/hosts.py": {"pettingzoo"},
+    "envs/multiagent/adapters/": {"pettingzoo"},
     "envs/swe/package.py": {"packaging"},
     "envs/swe/inside/milepost_lines.py": {"pytest"},
     "baselines/text_agent.py": {"torch"},

@@ -13,10 +13,15 @@ from milepost.wrappers import (
     EpisodicCountDiscount,
     Focus,
     Gate,
+    GatedBonus,
     GatedRewardAccumulation,
     HopProgress,
+    HybridReward,
     InformationGain,
+    Krc,
+    LengthPenalty,
     Mix,
+    MultiplicativeProgress,
     Normalize,
     PotentialShaping,
     ProgressAttribution,
@@ -29,6 +34,7 @@ from milepost.wrappers import (
     SweetSpot,
     ToolMatch,
     Trajectory,
+    TurningPoints,
     Uniform,
     WeightedTests,
 )
@@ -55,10 +61,15 @@ ROWS = {
     "episodic_count_discount": (EpisodicCountDiscount(), lambda n, x: min(x, 2.0 * ZETA)),
     "focus": (Focus("format", EpisodicCountDiscount()), lambda n, x: min(x, 2.0 * ZETA)),
     "gate": (Gate(SubgoalOptions(beta=0.5), key="progress", threshold=0.4), lambda n, x: x + 0.5),
+    "gated_bonus": (GatedBonus(), lambda n, x: x),  # the outcome is 0
     "gated_reward_accumulation": (GatedRewardAccumulation(), lambda n, x: 0.0),  # the outcome alone, and it is 0
     "hop_progress": (HopProgress(gamma=1.0, success_bonus=0.5, success_at=0.45), lambda n, x: x + 0.25 + 0.5),
+    "hybrid_reward": (HybridReward(), lambda n, x: x + 0.5),  # a model's score, once
     "information_gain": (InformationGain(), lambda n, x: x + 1.0),  # one rise of lp by 1, before the last step
+    "krc": (Krc(facts=("progress",), gamma=1.0), lambda n, x: x + 0.25),
+    "length_penalty": (LengthPenalty(), lambda n, x: x),
     "mix": (Mix([Uniform(), ScoreDelta()]), lambda n, x: x + 0.25 / 2),
+    "multiplicative_progress": (MultiplicativeProgress(), lambda n, x: x + 0.25),
     "normalize": (Normalize(), lambda n, x: math.inf if x else 0.0),  # keeps zeros and signs, promises no size
     "potential_shaping": (PotentialShaping(key="progress", gamma=1.0), lambda n, x: x + 0.25),
     "progress_attribution": (ProgressAttribution(), lambda n, x: x),
@@ -69,6 +80,7 @@ ROWS = {
     "subgoal_options": (SubgoalOptions(beta=0.5), lambda n, x: x + 0.5),  # once
     "sweet_spot": (SweetSpot(), lambda n, x: x + 0.5 * 0.5),  # the tier of .5, once
     "tool_match": (ToolMatch(), lambda n, x: x + 1.0),  # one call of the reference, once
+    "turning_points": (TurningPoints(), lambda n, x: x + 0.25),  # without turns it telescopes
     "uniform": (Uniform(), lambda n, x: x),
     "weighted_tests": (WeightedTests(), lambda n, x: x + 0.5),  # one of two equal tests, once
 }
@@ -85,6 +97,10 @@ def facts(better):
         "meta": {"checklist": ({"id": "key", "weight": 1.0},)},
         "tool_calls": (call | {"ok": True, "result": ""},),
         "reference": ({"name": "open", "arguments": {}},),
+        "value": 0.5 if better else 0.25,
+        "consistent": 1.0,
+        "verifiable": False,
+        "similarity": 0.5 if better else 0.25,
         "answer_logprob": -1.0 if better else -2.0,
         "process_score": 1.0 if better else 0.5,
         "valid_action": True,

@@ -10,30 +10,42 @@ from .episode.renorm import ReNorm
 from .episode.score_delta_win import ScoreDeltaWin
 from .episode.spa import ProgressAttribution
 from .episode.sweet_spot import SweetSpot
+from .episode.turning_points import TurningPoints
 from .episode.uniform import Uniform
 from .facts import Facts
+from .group.centered import Centered
 from .group.dual_level import DualLevelAdvantage
 from .group.fused import FusedAdvantage
+from .group.gdro import ListwiseAdvantage
 from .group.grpo import Grpo
+from .group.length_penalty import LengthPenalty
+from .group.outlier_filter import OutlierFilter
+from .group.per_step import PerStepNorm
 from .group.rloo import Rloo
 from .group.tree import TreeAdvantage
 from .group.turn_centered import TurnCentered
 from .group.verpo import DenseTestAdvantage
+from .group.vgpo import ValueAnchored
 from .hosts import shape
 from .shaper import MissingFact, Shaper, allow_import, catalog, load
 from .stack import Stack
 from .step.calm import SubgoalOptions
+from .step.carl import MultiplicativeProgress
 from .step.cm2 import Checklist
 from .step.count_bonus import CountBonus
 from .step.count_discount import EpisodicCountDiscount
+from .step.gated_bonus import GatedBonus
 from .step.hop_progress import HopProgress
+from .step.hybrid import HybridReward
 from .step.igpo import InformationGain
+from .step.krc import Krc
 from .step.potential import PotentialShaping
 from .step.score_delta import ScoreDelta
 from .step.weighted_tests import WeightedTests
 from .types import Group, Level, Trajectory, Transition
 
 __all__ = [
+    "Centered",
     "Checklist",
     "Clip",
     "Conserve",
@@ -45,15 +57,23 @@ __all__ = [
     "Focus",
     "FusedAdvantage",
     "Gate",
+    "GatedBonus",
     "GatedRewardAccumulation",
     "Group",
     "Grpo",
     "HopProgress",
+    "HybridReward",
     "InformationGain",
+    "Krc",
+    "LengthPenalty",
     "Level",
+    "ListwiseAdvantage",
     "MissingFact",
     "Mix",
+    "MultiplicativeProgress",
     "Normalize",
+    "OutlierFilter",
+    "PerStepNorm",
     "PotentialShaping",
     "ProgressAttribution",
     "ReNorm",
@@ -70,7 +90,9 @@ __all__ = [
     "Transition",
     "TreeAdvantage",
     "TurnCentered",
+    "TurningPoints",
     "Uniform",
+    "ValueAnchored",
     "WeightedTests",
     "allow_import",
     "catalog",
