@@ -511,6 +511,7 @@ SETTINGS = {
     "conserve": {"child": {"shaper": "clip"}},
     "potential_shaping": {"key": "progress"},
     "krc": {"facts": ("progress",)},
+    "constraints": {"upper": {"valid_action": 0.1}},
     "gated_bonus": {"gate": "env"},
     "gated_reward_accumulation": {"high": ("env",)},
     "fused_advantage": {"process": ("env",)},

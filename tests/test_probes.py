@@ -9,6 +9,7 @@ from milepost.wrappers import (
     Checklist,
     Clip,
     Conserve,
+    Constraints,
     CountBonus,
     EpisodicCountDiscount,
     Focus,
@@ -29,6 +30,7 @@ from milepost.wrappers import (
     Scale,
     ScoreDelta,
     ScoreDeltaWin,
+    SelfReferential,
     Stack,
     SubgoalOptions,
     SweetSpot,
@@ -57,6 +59,7 @@ ROWS = {
     "checklist": (Checklist(), lambda n, x: x + 1.0),  # one item, once
     "clip": (Clip(-1, 1), lambda n, x: min(x, n)),
     "conserve": (Conserve(SubgoalOptions(beta=0.5)), lambda n, x: x),
+    "constraints": (Constraints(upper={"costly": 0.1}), lambda n, x: x / 2),  # equal weights, no cost
     "count_bonus": (CountBonus(0.1), lambda n, x: x + 0.1 * (2 * math.sqrt(2 * n) - 1)),  # of two things in turn
     "episodic_count_discount": (EpisodicCountDiscount(), lambda n, x: min(x, 2.0 * ZETA)),
     "focus": (Focus("format", EpisodicCountDiscount()), lambda n, x: min(x, 2.0 * ZETA)),
@@ -77,6 +80,7 @@ ROWS = {
     "scale": (Scale(2.0, ScoreDelta()), lambda n, x: x + 2 * 0.25),
     "score_delta": (ScoreDelta(), lambda n, x: x + 0.25),
     "score_delta_win": (ScoreDeltaWin(), lambda n, x: x + 0.25),
+    "self_referential": (SelfReferential(), lambda n, x: x),  # no success to be near to
     "subgoal_options": (SubgoalOptions(beta=0.5), lambda n, x: x + 0.5),  # once
     "sweet_spot": (SweetSpot(), lambda n, x: x + 0.5 * 0.5),  # the tier of .5, once
     "tool_match": (ToolMatch(), lambda n, x: x + 1.0),  # one call of the reference, once

@@ -22,6 +22,7 @@ from .group.length_penalty import LengthPenalty
 from .group.outlier_filter import OutlierFilter
 from .group.per_step import PerStepNorm
 from .group.rloo import Rloo
+from .group.srpo import SelfReferential
 from .group.tree import TreeAdvantage
 from .group.turn_centered import TurnCentered
 from .group.verpo import DenseTestAdvantage
@@ -32,6 +33,7 @@ from .stack import Stack
 from .step.calm import SubgoalOptions
 from .step.carl import MultiplicativeProgress
 from .step.cm2 import Checklist
+from .step.constraints import Constraints
 from .step.count_bonus import CountBonus
 from .step.count_discount import EpisodicCountDiscount
 from .step.gated_bonus import GatedBonus
@@ -49,6 +51,7 @@ __all__ = [
     "Checklist",
     "Clip",
     "Conserve",
+    "Constraints",
     "CountBonus",
     "DenseTestAdvantage",
     "DualLevelAdvantage",
@@ -81,6 +84,7 @@ __all__ = [
     "Scale",
     "ScoreDelta",
     "ScoreDeltaWin",
+    "SelfReferential",
     "Shaper",
     "Stack",
     "SubgoalOptions",
