@@ -60,6 +60,18 @@ def called(x, **subgoals):
         "tool_calls": (call | {"ok": x != 1, "result": ""},),
         "reference": ({"name": "go", "arguments": {"to": 3}}, {"name": "go", "arguments": {"to": 4}}),
         "meta": {"checklist": items},
+        "latent_factors": {"x": float(x)},
+        "scores": {"goal": float(x)},
+        "attribution": {"goal": x - 2},
+        "team_reward": x / 5,
+        "counterfactual": 0.1,
+        "coalition_values": {
+            "players": ("a", "b"),
+            "player": x % 2,
+            "coalitions": (0, 1, 2, 3),
+            "values": (0.0, 0.5, 0.1, x / 5),
+            "orders": (),
+        },
     }
 
 

@@ -11,6 +11,7 @@ from milepost.wrappers import (
     Conserve,
     Constraints,
     CountBonus,
+    DifferenceReward,
     EpisodicCountDiscount,
     Focus,
     Gate,
@@ -18,8 +19,10 @@ from milepost.wrappers import (
     GatedRewardAccumulation,
     HopProgress,
     HybridReward,
+    InequityAversion,
     InformationGain,
     Krc,
+    LatentReward,
     LengthPenalty,
     Mix,
     MultiplicativeProgress,
@@ -31,13 +34,16 @@ from milepost.wrappers import (
     ScoreDelta,
     ScoreDeltaWin,
     SelfReferential,
+    ShapleyCredit,
     Stack,
     SubgoalOptions,
     SweetSpot,
+    TeamSpirit,
     ToolMatch,
     Trajectory,
     TurningPoints,
     Uniform,
+    UtteranceAttribution,
     WeightedTests,
 )
 from milepost.wrappers.shaper import catalog
@@ -61,6 +67,7 @@ ROWS = {
     "conserve": (Conserve(SubgoalOptions(beta=0.5)), lambda n, x: x),
     "constraints": (Constraints(upper={"costly": 0.1}), lambda n, x: x / 2),  # equal weights, no cost
     "count_bonus": (CountBonus(0.1), lambda n, x: x + 0.1 * (2 * math.sqrt(2 * n) - 1)),  # of two things in turn
+    "difference_reward": (DifferenceReward(), lambda n, x: x),  # all that a team of one gets
     "episodic_count_discount": (EpisodicCountDiscount(), lambda n, x: min(x, 2.0 * ZETA)),
     "focus": (Focus("format", EpisodicCountDiscount()), lambda n, x: min(x, 2.0 * ZETA)),
     "gate": (Gate(SubgoalOptions(beta=0.5), key="progress", threshold=0.4), lambda n, x: x + 0.5),
@@ -68,8 +75,10 @@ ROWS = {
     "gated_reward_accumulation": (GatedRewardAccumulation(), lambda n, x: 0.0),  # the outcome alone, and it is 0
     "hop_progress": (HopProgress(gamma=1.0, success_bonus=0.5, success_at=0.45), lambda n, x: x + 0.25 + 0.5),
     "hybrid_reward": (HybridReward(), lambda n, x: x + 0.5),  # a model's score, once
+    "inequity_aversion": (InequityAversion(), lambda n, x: x),  # alone: nobody to compare with
     "information_gain": (InformationGain(), lambda n, x: x + 1.0),  # one rise of lp by 1, before the last step
     "krc": (Krc(facts=("progress",), gamma=1.0), lambda n, x: x + 0.25),
+    "latent_reward": (LatentReward(), lambda n, x: 0.0),  # nothing is fitted yet
     "length_penalty": (LengthPenalty(), lambda n, x: x),
     "mix": (Mix([Uniform(), ScoreDelta()]), lambda n, x: x + 0.25 / 2),
     "multiplicative_progress": (MultiplicativeProgress(), lambda n, x: x + 0.25),
@@ -81,11 +90,14 @@ ROWS = {
     "score_delta": (ScoreDelta(), lambda n, x: x + 0.25),
     "score_delta_win": (ScoreDeltaWin(), lambda n, x: x + 0.25),
     "self_referential": (SelfReferential(), lambda n, x: x),  # no success to be near to
+    "shapley_credit": (ShapleyCredit(), lambda n, x: x),
     "subgoal_options": (SubgoalOptions(beta=0.5), lambda n, x: x + 0.5),  # once
     "sweet_spot": (SweetSpot(), lambda n, x: x + 0.5 * 0.5),  # the tier of .5, once
+    "team_spirit": (TeamSpirit(), lambda n, x: x),
     "tool_match": (ToolMatch(), lambda n, x: x + 1.0),  # one call of the reference, once
     "turning_points": (TurningPoints(), lambda n, x: x + 0.25),  # without turns it telescopes
     "uniform": (Uniform(), lambda n, x: x),
+    "utterance_attribution": (UtteranceAttribution(), lambda n, x: (n + 1) / 2),  # 1 for each that the judge likes
     "weighted_tests": (WeightedTests(), lambda n, x: x + 0.5),  # one of two equal tests, once
 }
 
@@ -107,6 +119,9 @@ def facts(better):
         "similarity": 0.5 if better else 0.25,
         "answer_logprob": -1.0 if better else -2.0,
         "process_score": 1.0 if better else 0.5,
+        "scores": {"goal": 8.0 if better else 2.0},
+        "attribution": 3 if better else 1,
+        "latent_factors": [float(better)],
         "valid_action": True,
         "success": False,
     }
@@ -116,7 +131,9 @@ def episode(hack, n):
     where, pay = HACKS[hack]
     states = where(n)
     infos = [facts(s) for s in states]
-    infos[1:] = [i | {"reward_terms": {"outcome": 0.0, "format": pay}} for i in infos[1:]]
+    known = {"players": ("me",), "player": 0, "coalitions": (0, 1), "values": (0.0, pay), "orders": ()}
+    team = {"team_reward": pay, "counterfactual": 0.0, "coalition_values": known}
+    infos[1:] = [i | team | {"reward_terms": {"outcome": 0.0, "format": pay}} for i in infos[1:]]
     dead = hack.endswith("failure")
     return Trajectory([int(s) for s in states], [1] * n, np.full(n, pay), dead, not dead, infos)
 

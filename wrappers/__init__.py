@@ -5,14 +5,17 @@ if __name__ != "milepost.wrappers":
 
 from .combine import Clip, Conserve, Focus, Gate, Mix, Normalize, Scale
 from .episode.gra import GatedRewardAccumulation
+from .episode.lare import LatentReward
 from .episode.match_tir import ToolMatch
 from .episode.renorm import ReNorm
 from .episode.score_delta_win import ScoreDeltaWin
+from .episode.sotopia import UtteranceAttribution
 from .episode.spa import ProgressAttribution
 from .episode.sweet_spot import SweetSpot
 from .episode.turning_points import TurningPoints
 from .episode.uniform import Uniform
 from .facts import Facts
+from .group.arena import TournamentAdvantage
 from .group.centered import Centered
 from .group.dual_level import DualLevelAdvantage
 from .group.fused import FusedAdvantage
@@ -36,13 +39,17 @@ from .step.cm2 import Checklist
 from .step.constraints import Constraints
 from .step.count_bonus import CountBonus
 from .step.count_discount import EpisodicCountDiscount
+from .step.difference import DifferenceReward
 from .step.gated_bonus import GatedBonus
 from .step.hop_progress import HopProgress
 from .step.hybrid import HybridReward
 from .step.igpo import InformationGain
+from .step.inequity import InequityAversion
 from .step.krc import Krc
 from .step.potential import PotentialShaping
 from .step.score_delta import ScoreDelta
+from .step.shapley import ShapleyCredit
+from .step.team_spirit import TeamSpirit
 from .step.weighted_tests import WeightedTests
 from .types import Group, Level, Trajectory, Transition
 
@@ -54,6 +61,7 @@ __all__ = [
     "Constraints",
     "CountBonus",
     "DenseTestAdvantage",
+    "DifferenceReward",
     "DualLevelAdvantage",
     "EpisodicCountDiscount",
     "Facts",
@@ -66,8 +74,10 @@ __all__ = [
     "Grpo",
     "HopProgress",
     "HybridReward",
+    "InequityAversion",
     "InformationGain",
     "Krc",
+    "LatentReward",
     "LengthPenalty",
     "Level",
     "ListwiseAdvantage",
@@ -86,16 +96,20 @@ __all__ = [
     "ScoreDeltaWin",
     "SelfReferential",
     "Shaper",
+    "ShapleyCredit",
     "Stack",
     "SubgoalOptions",
     "SweetSpot",
+    "TeamSpirit",
     "ToolMatch",
+    "TournamentAdvantage",
     "Trajectory",
     "Transition",
     "TreeAdvantage",
     "TurnCentered",
     "TurningPoints",
     "Uniform",
+    "UtteranceAttribution",
     "ValueAnchored",
     "WeightedTests",
     "allow_import",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -151,3 +153,41 @@ def rarity(rho: Floats, alpha: float, sigma: float | None, delta: float, hardest
     density = np.exp(-(((rates[:, None] - rates) / width) ** 2) / 2) @ copies
     w = np.exp(-alpha * (rates - (rates[0] if hardest else 0.0))) / (density + delta)
     return np.asarray(w[which], np.float64)
+
+
+EXACT = 10  # players up to whom Shapley values look at all coalitions
+
+
+def shapley(n: int, value: Callable[[int], float], orders: Sequence[Sequence[int]] | None = None) -> Floats:
+    """``(n,)`` Shapley values of players 0 to n - 1; they sum to ``value(all) - value(none)``.
+
+    Shapley (1953), "A value for n-person games": what a player adds to those who came before it, on average over all orders
+    in which the players can come. Over a sample of orders that is an unbiased estimate, and sums to the same.
+
+    Args:
+        n: number of players.
+        value: of a coalition: player i is in it where bit i of its number is set.
+        orders: permutations of the players; None: exact, with all ``2**n`` coalitions.
+    """
+    out = np.zeros(n)
+    if orders is None:
+        every = np.arange(1 << n)
+        v = np.array([value(s) for s in range(1 << n)], np.float64)
+        size = np.array([s.bit_count() for s in range(1 << n)])
+        weight = np.array([1 / (n * math.comb(n - 1, k)) for k in range(n)])
+        for i in range(n):
+            without = every[(every >> i) & 1 == 0]
+            out[i] = weight[size[without]] @ (v[without | (1 << i)] - v[without])
+        return out
+    known = functools.cache(value)
+    for order in orders:
+        coalition = 0
+        for i in order:
+            out[i] += known(coalition | (1 << i)) - known(coalition)
+            coalition |= 1 << i
+    return out / max(len(orders), 1)
+
+
+def orders(n: int, count: int, rng: np.random.Generator) -> tuple[tuple[int, ...], ...]:
+    """``count`` random permutations of ``n`` players."""
+    return tuple(tuple(rng.permutation(n).tolist()) for _ in range(count))

@@ -17,10 +17,10 @@ from . import inner_stack
 class ShapedAECEnv(BaseWrapper):  # type: ignore[misc]
     """Shadows ``rewards``, ``infos`` and the running sums, so that ``last()`` stays their total.
 
-    Arguments as ``shape``.
+    ``meta`` of a finished episode has ``agent`` and ``joint`` (the count of resets). Arguments as ``shape``.
 
     Raises:
-        ValueError: a layer needs all agents at once.
+        ValueError: a layer that pays rewards needs all agents at once.
     """
 
     def __init__(
@@ -32,13 +32,14 @@ class ShapedAECEnv(BaseWrapper):  # type: ignore[misc]
     ) -> None:
         super().__init__(env)
         self.stack = Stack(shapers, seed, facts=facts, inner=inner_stack(env))
-        for name, m in zip(self.stack.names, self.stack.shapers):
+        for name, m in zip(self.stack.names[: self.stack.c], self.stack.shapers):  # the tail pays nobody: it may
             if m.pool == "joint":
                 raise ValueError(
                     f"{name} mixes agents that step together, here they take turns: use aec_to_parallel(env)"
                 )
         self.lanes: dict[Any, Lane] = {}
         self.actions: dict[Any, Any] = {}
+        self.count = 0
 
     def close(self) -> None:
         """Closes the game and what the layers hold open."""
@@ -50,7 +51,7 @@ class ShapedAECEnv(BaseWrapper):  # type: ignore[misc]
         self.env.reset(seed=seed, options=options)
         if any(lane.walked for lane in self.lanes.values()):
             self.stack._abandon()
-        self.lanes, self.actions = {}, {}
+        self.lanes, self.actions, self.count = {}, {}, self.count + 1
         self._cumulative_rewards = dict.fromkeys(self.env.agents, 0.0)
         self._turn()
 
@@ -68,7 +69,7 @@ class ShapedAECEnv(BaseWrapper):  # type: ignore[misc]
         if self.env.agents:
             a = self.env.agent_selection
             obs, reward, term, trunc, info = self.env.last()
-            lane = self.lanes.setdefault(a, Lane(agent=a))
+            lane = self.lanes.setdefault(a, Lane(agent=a, joint=self.count))
             if lane.states is not None and a in self.actions:
                 r = float(reward)
                 t = Transition(lane.obs, self.actions.pop(a), r, obs, term, trunc, info, account(info, r))
