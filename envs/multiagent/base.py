@@ -359,3 +359,17 @@ class Game:
         self.np_random.bit_generator.state = copy.deepcopy(snapshot["rng"])
         self._seen = {}
         self._load(snapshot["world"])
+
+
+def as_words(command: str) -> str:
+    """``{"offer": {...}}`` as the text that means the same."""
+    if not command.startswith("{"):
+        return command
+    try:
+        given = json.loads(command)
+        kind, what = next(iter(given.items()))
+    except (ValueError, RecursionError, StopIteration):
+        return command
+    if isinstance(what, dict):
+        what = ", ".join(f"{k}={v}" for k, v in what.items())
+    return f"{kind} {what}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..text.base import whole
-from .base import SAID, Game
+from .base import SAID, Game, as_words
 from .negotiation_files import load
 
 Deal = tuple[int, ...]  # the option of each issue
@@ -180,7 +179,7 @@ class Negotiation(Game):
         table.told.pop(me, None)
         if table.deal is not None:
             return False
-        kind, _, rest = _plain(command).partition(" ")
+        kind, _, rest = as_words(command).partition(" ")
         if kind == "say" and rest:
             table.said = [*table.said, f"{agent}: {rest[:SAID]}"][-KEPT:]
             return True
@@ -388,20 +387,6 @@ def _best(domain: Domain) -> Best:
 def _ranked(domain: Domain, party: int) -> tuple[Deal, ...]:
     """All deals, the best for a party first."""
     return tuple(sorted(domain.deals(), key=lambda d: (-domain.worth(party, d), d)))
-
-
-def _plain(command: str) -> str:
-    """``{"offer": {...}}`` as the text that means the same."""
-    if not command.startswith("{"):
-        return command
-    try:
-        given = json.loads(command)
-        kind, what = next(iter(given.items()))
-    except (ValueError, RecursionError, StopIteration):
-        return command
-    if isinstance(what, dict):
-        what = ", ".join(f"{k}={v}" for k, v in what.items())
-    return f"{kind} {what}"
 
 
 def _share(name: str, value: Any, high: float) -> float:

@@ -39,19 +39,21 @@ def hashed(text: str, dim: int) -> Features:
     return out
 
 
+@functools.lru_cache(100_000)
+def _parts(line: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The words of a line, and those of its first sentence."""
+    return frozenset(words(line)), frozenset(words(re.split(r"[.;]", line, maxsplit=1)[0]))
+
+
 @functools.lru_cache(200_000)
 def overlap(action: str, line: str) -> tuple[float, float, float]:
     """Share of the action's words that the line has, share in its first sentence, and 1.0 if it has all in order."""
-    mine, theirs = words(action), words(line)
+    mine = words(action)
     if not mine:
         return 0.0, 0.0, 0.0
-    first = words(re.split(r"[.;]", line, maxsplit=1)[0])
-    there, rest = set(theirs), iter(theirs)
-    return (
-        sum(w in there for w in mine) / len(mine),
-        sum(w in first for w in mine) / len(mine),
-        float(all(w in rest for w in mine)),
-    )
+    (there, first), rest = _parts(line), iter(words(line))
+    n, found = len(mine), sum(w in there for w in mine)
+    return found / n, sum(w in first for w in mine) / n, float(found == n and all(w in rest for w in mine))
 
 
 class Encoder:

@@ -1,0 +1,6 @@
+"""``codewords`` in PettingZoo's module style."""
+
+from .codewords import Codewords
+from .hosts import module
+
+raw_env, env, parallel_env = module(Codewords)
