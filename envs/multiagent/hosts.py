@@ -29,7 +29,9 @@ class _Host:
         self.render_mode = game.render_mode
         version = f"{game.name}_v0"
         self.metadata = {"name": version, "render_modes": list(MODES), "render_fps": 4, "is_parallelizable": True}
-        self._observation_spaces: dict[str, Space[Any]] = {a: copy.deepcopy(self.face.observation) for a in self.possible_agents}
+        self._observation_spaces: dict[str, Space[Any]] = {
+            a: copy.deepcopy(self.face.observation) for a in self.possible_agents
+        }
         self._action_spaces: dict[str, Space[Any]] = {a: copy.deepcopy(self.face.action) for a in self.possible_agents}
         self.state_space = self.face.state
 
