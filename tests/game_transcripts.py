@@ -15,6 +15,7 @@ from milepost.envs.registry import GameEntry, games
 
 HERE = Path(__file__).parent / "transcripts"
 AUDIT = HERE / "games.json"
+FULL = 6  # cycles that a transcript shows in full
 
 
 def path(entry: GameEntry) -> Path:
@@ -57,7 +58,7 @@ def script(env, rng, agent, obs, info, policy):
 
 
 def transcript(entry: GameEntry) -> str:
-    """One game: a wrong action of all, three random cycles, then the oracle to the end."""
+    """One game: a wrong action of all, three random cycles, then the oracle to the end; late cycles by their hashes."""
     env, rng = make(entry), np.random.default_rng(0)
     obs, infos = env.reset(seed=0)
     first = env.possible_agents[0]
@@ -66,12 +67,8 @@ def transcript(entry: GameEntry) -> str:
     cycle = 0
     while env.agents:
         for a in env.agents:
-            out += [
-                "",
-                f"[{a}] {shown(obs[a])}",
-                f"{facts(infos[a])}",
-                f"admissible: {', '.join(infos[a]['admissible_actions'])}",
-            ]
+            parts = [shown(obs[a]), facts(infos[a]), f"admissible: {', '.join(infos[a]['admissible_actions'])}"]
+            out += ["", f"[{a}] {parts[0]}", *parts[1:]] if cycle < FULL else [f"[{a}] sha256 {digest(parts)}"]
         if cycle == 0:
             acts = {
                 a: "nonsense" if entry.kwargs.get("face") != "encoded" else int(env.action_space(a).n) - 1

@@ -302,6 +302,7 @@ def test_the_batch_refuses_and_repeats():
             batch.reset(**wrong)
     for wrong, said in (
         ({"weights": {"apple": 1.0}}, "a reward term is 'apple'"),
+        ({"player": 3}, "a setting of BatchedCommons is 'player'.*did you mean 'players'"),
         ({"split": "all"}, "split is 'all'"),
         ({"max_cycles": 0}, "max_cycles is 0"),
     ):

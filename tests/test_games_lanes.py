@@ -244,6 +244,20 @@ def test_lanes_without_a_mask_may_do_anything():
     assert not plain.has_attr("action_masks")
 
 
+def test_who_is_terminated_at_the_limit_is_not_bootstrapped():
+    pytest.importorskip("stable_baselines3", reason="the extra sb3 is not installed")
+
+    class Both(Walk):
+        def step(self, actions):
+            obs, r, te, tr, infos = super().step(actions)
+            return obs, r, te, {a: te[a] or tr[a] for a in te}, infos
+
+    env = g.to_sb3(lambda: Both(dict.fromkeys(NAMES, 1)))
+    env.reset()
+    _, _, done, infos = env.step(np.zeros(3, int))
+    assert done.all() and [i["TimeLimit.truncated"] for i in infos] == [False, True, False]
+
+
 def test_sb3_trains_on_the_lanes():
     pytest.importorskip("sb3_contrib", reason="the extra sb3 is not installed")
     import torch

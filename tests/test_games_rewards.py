@@ -131,6 +131,20 @@ def test_normalizing_goes_on_over_episodes_as_gymnasium_does_and_can_be_frozen()
     assert same(*[{a: [x[1] for x in r[a]] for a in NAMES} for r in runs])
 
 
+def test_moments_hold_the_last_rewards_of_a_game_that_nobody_played_to_its_end():
+    paid = [(1.0, -2.0, 3.0), (0.0, 5.0, 1.0), (2.0, 2.0, -4.0)]
+    together, turns = g.normalize_reward(Paid(paid), 0.9), g.normalize_reward(parallel_to_aec(Paid(paid)), 0.9)
+    for _ in range(2):
+        together.reset()
+        turns.reset()
+        for _ in range(2):
+            together.step(dict.fromkeys(NAMES, 0))
+            for _ in NAMES:
+                turns.step(0)
+    turns.reset()
+    assert same(turns.rule.moments, together.rule.moments)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_reward_that_is_not_finite_does_not_spoil_the_moments_in_silence(bad):
     env = g.normalize_reward(Paid([(1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (1.0, bad, 1.0)]))

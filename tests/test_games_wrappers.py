@@ -148,8 +148,23 @@ def test_frame_stack_by_hand():
     obs = env.step(dict.fromkeys(NAMES, 0))[0]
     np.testing.assert_array_equal(obs["walker_1"], [1, 1, 3, 2, 3, 3])
     assert env.observation_space("walker_1") == Box(-99, 99, (6,), np.float32)
+    obs, _ = env.reset(seed=0)  # nothing is left of the last episode
+    np.testing.assert_array_equal(obs["walker_1"], [1, 1, 1, 1, 1, 1])
     obs, _ = g.frame_stack(Walk(), 3, padding="zero").reset(seed=0)
     np.testing.assert_array_equal(obs["walker_1"], [0, 0, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("wrap", [lambda e: g.frame_stack(e, 3, padding="zero"), lambda e: g.delay_observations(e, 1)])
+def test_a_game_may_make_new_agents_and_spaces_at_a_reset(wrap):
+    env = wrap(generated_agents_parallel_v0.parallel_env())
+    shapes = set()
+    for seed in range(4):
+        obs, _ = env.reset(seed=seed)
+        for _ in range(20):
+            assert all(env.observation_space(a).contains(o) for a, o in obs.items())
+            shapes |= {o.shape for o in obs.values()}
+            obs = env.step({a: 0 for a in env.agents})[0]
+    assert len(shapes) > 4
 
 
 @pytest.mark.parametrize(
@@ -349,6 +364,10 @@ def test_snapshots_of_a_game_with_turns():
         return out
 
     first = rest()
+    env.restore(saved)
+    for _ in range(2):
+        env.step(0)
+    env.last()  # what the same agent saw here must not come back
     env.restore(saved)
     again = rest()
     assert [x[-1] for x in again] == [x[-1] for x in first] and same([x[:-1] for x in again], [x[:-1] for x in first])

@@ -29,7 +29,8 @@ ALLOWED = {  # folder: what its files may import at the top, besides the standar
     "baselines": {"numpy", "gymnasium", "envs", "wrappers"},
 }
 OWN_FILE = {  # files, and folders, that exist for one optional package
-    "wrappers/games/": {"pettingzoo"},
+    "wrappers/games/base.py": {"pettingzoo"},
+    "wrappers/games/lanes.py": {"pettingzoo"},
     "wrappers/games/sb3.py": {"stable_baselines3"},
     "wrappers/collect/counterfactual.py": {"pettingzoo"},
     "wrappers/episode/lare_torch.py": {"torch"},
