@@ -11,40 +11,74 @@ from gymnasium.envs.registration import WrapperSpec
 _QUEST = "milepost.envs.text.quest.env:QuestEnv"
 _TEXTWORLD = "milepost.envs.text.textworld:TextWorldEnv"
 _MINIHACK = "milepost.envs.text.minihack:MiniHackEnv"
+_HACKABLE = "milepost.envs.text.hackable:HackableStepsEnv"
+_FLOW = "milepost.envs.flow:FlowSamplerEnv"
 _BUGREPAIR = "milepost.envs.swe.bugrepair:BugRepairEnv"
 _CODEFIX = "milepost.envs.swe.codefix:CodeFixEnv"
 _SWEBENCH = "milepost.envs.swe.swebench:SWEBenchEnv"
 _TERMINAL = "milepost.envs.swe.terminal:TerminalEnv"
-_TOOLS: dict[str, tuple[str, str, str, dict[str, Any] | None]] = {
-    # name: class, what it is, the set that it needs beside the extra, settings of the encoded face (None: there is none, since
-    # calls made from the conversation alone do not hold the way to win, as its page says)
+_CHOICE = (  # generators of PythonTool whose answers one of its programs finds
+    "basic_arithmetic bitwise_arithmetic chain_sum count_bits count_primes gcd lcm products".split()
+)
+_TOOLS: dict[str, tuple[str, str, str, dict[str, Any], dict[str, Any]]] = {
+    # name: class, what it is, the set that it needs beside the extra, settings of the encoded face: of the environment, of its
+    # wrapper. That is CallRows, whole calls as rows, where calls made from the conversation hold the way to win every task, and
+    # SlotRows, one choice after another, where they do not ("reachable": of the tasks those that it can win, see its page)
     "ServiceDesk": (
         "servicedesk.env:ServiceDeskEnv",
         "The service desk of a shop: a policy, a database, customers with requests",
         "",
         {"candidates": 300},
+        {"rows": 48, "per_tool": 2},
     ),
     "SearchQA": (
         "searchqa:SearchQAEnv",
         "Multi-hop questions over generated pages with a BM25 search",
         "",
         {"candidates": 48},
+        {"rows": 64, "per_tool": 20, "doubt": None},
     ),
     "PythonTool": (
         "pythontool:PythonToolEnv",
         "Reasoning tasks (reasoning-gym's) with a Python in a sandbox",
         "",
-        None,
+        {"datasets": _CHOICE},
+        {"rows": 32, "reachable": True},
     ),
-    "SQL": ("sql:SQLEnv", "Questions over generated databases, graded by result sets", "", {"candidates": 32}),
-    "BFCL": ("bfcl:BFCLEnv", "The Berkeley Function Calling Leaderboard's tasks and APIs", "bfcl", None),
-    "Tau2": ("tau2:Tau2Env", "tau2-bench's retail and airline desks", "tau2", None),
-    "MCP": ("mcp:MCPEnv", "Tasks over the tools of any MCP server; a desk of our own by default", "", None),
+    "SQL": (
+        "sql:SQLEnv",
+        "Questions over generated databases, graded by result sets",
+        "",
+        {"candidates": 32},
+        {"rows": 64, "per_tool": 20, "doubt": None},
+    ),
+    "BFCL": (
+        "bfcl:BFCLEnv",
+        "The Berkeley Function Calling Leaderboard's tasks and APIs",
+        "bfcl",
+        {},
+        {"rows": 64, "reachable": True},
+    ),
+    "Tau2": (
+        "tau2:Tau2Env",
+        "tau2-bench's retail and airline desks",
+        "tau2",
+        {},
+        {"rows": 96, "reachable": True},
+    ),
+    "MCP": (
+        "mcp:MCPEnv",
+        "Tasks over the tools of any MCP server; a desk of our own by default",
+        "",
+        {},
+        {"rows": 64, "reachable": True},
+    ),
     "FTRL": (
         "ftrl:FTRLEnv",
         "Questions whose tools are Python run in a sandbox; task files in FTRL's format",
         "",
-        None,
+        {},
+        {"rows": 64, "reachable": True},
     ),
 }
 _CREDIT = {"format": 0.02, "valid_call": 0.02, "match": 0.2, "items": 0.2, "outcome": 1.0}
@@ -88,11 +122,18 @@ class GameEntry:
     rules: str  # "module:Class"
     summary: str
     kwargs: dict[str, Any] = field(default_factory=dict)
-    requires: str = "multiagent"  # extra that it needs
+    requires: str = "multiagent"  # extras that it needs, with commas between
 
 
 _GAMES: dict[str, tuple[str, str]] = {  # module: its class, what it is
     "negotiation": ("Negotiation", "Bargaining over several issues with private valuations, two or three parties"),
+    "tool_team": ("ToolTeam", "A planner and workers who share one service desk, or one repository"),
+    "codewords": ("Codewords", "Clues of one word for hidden words on a board; two partners, or two teams that race"),
+    "hidden_role": ("HiddenRole", "Werewolf: a village with wolves among it, and statements that can be lies"),
+    "commons": ("Commons", "A social dilemma on a map: harvest that must last, or a river that somebody must clean"),
+    "social": ("Social", "Role-play of two characters with private goals, scored on seven dimensions by rule"),
+    "guarded_assistant": ("GuardedAssistant", "Secret-keeping over several turns: one must not reveal, the other asks"),
+    "arena": ("Arena", "Any text task of Milepost, played by several agents at once and ranked pairwise"),
 }
 
 
@@ -103,7 +144,9 @@ def games() -> list[GameEntry]:
         place = f"milepost.envs.multiagent.{name}"
         for face, more in (("", ""), ("-encoded", "; numbers in and out")):
             kwargs = {"face": "encoded"} if face else {}
-            rows.append(GameEntry(f"milepost/{name}{face}-v0", f"{place}_v0", f"{place}:{cls}", what + more, kwargs))
+            extras = "multiagent,tools" if name == "tool_team" else "multiagent"
+            ids = f"milepost/{name}{face}-v0", f"{place}_v0", f"{place}:{cls}"
+            rows.append(GameEntry(*ids, what + more, kwargs, extras))
     return rows
 
 
@@ -148,6 +191,26 @@ def entries() -> list[Entry]:
             )
             for r in rows[-2:]
         ]
+    clock = "A regression test for reward methods: harmless steps are paid"
+    raw = {"weights": {"outcome": 1.0, "step": 0.05}}
+    flow = "A small flow-matching sampler, steered by its noise"
+    rows += [
+        Entry("milepost/HackableSteps-v0", _HACKABLE, f"{clock}, and repeating them pays more than the task", raw),
+        Entry(
+            "milepost/HackableSteps-sparse-v0",
+            _HACKABLE,
+            f"{clock} in HackableSteps-v0, here the outcome alone",
+            {"weights": {"outcome": 1.0, "step": 0.0}},
+        ),
+        Entry("milepost/HackableSteps-encoded-v0", _HACKABLE, f"{clock}; numbers in and out", raw, (_encode(),)),
+        Entry("milepost/FlowSampler-v0", _FLOW, f"{flow}, in words"),
+        Entry(
+            "milepost/FlowSampler-encoded-v0",
+            _FLOW,
+            f"{flow}; numbers in and out",
+            wrappers=(WrapperSpec("FlowFace", "milepost.envs.flow:FlowFace", {}),),
+        ),
+    ]
     real = "Real TextWorld games through the Z-machine: a challenge by name, or a game file"
     many = _encode(max_actions=64)
     rows += [
@@ -223,17 +286,16 @@ def entries() -> list[Entry]:
             requires="swe",
         ),
     ]
-    for name, (place, what, extra, encoded) in _TOOLS.items():
+    for name, (place, what, extra, encoded, rows_of) in _TOOLS.items():
         also = f"{what}; also pays form, valid calls, the reference's calls and items (hackable without a gate)"
-        chosen = f"{what}; chooses among calls made from the conversation alone"
-        rows_of = {"rows": 48, "per_tool": 2} if name == "ServiceDesk" else {"rows": 64, "per_tool": 20, "doubt": None}
-        face = (WrapperSpec("CallRows", "milepost.envs.tools.face:CallRows", rows_of),)
+        face = ("SlotRows", "slots") if "reachable" in rows_of else ("CallRows", "face")
+        how = "makes calls one choice after another from" if "reachable" in rows_of else "chooses among calls made from"
+        wrapper = WrapperSpec(face[0], f"milepost.envs.tools.{face[1]}:{face[0]}", rows_of)
         variants: list[tuple[str, str, dict[str, Any], tuple[WrapperSpec, ...]]] = [
             ("", what, {}, ()),
             ("-dense", also, {"weights": _CREDIT}, ()),
+            ("-encoded", f"{what}; {how} the conversation alone", encoded, (wrapper,)),
         ]
-        if encoded is not None:
-            variants.append(("-encoded", chosen, encoded, face))
         for variant, summary, kwargs, wrappers in variants:
             place_of = f"milepost.envs.tools.{place}"
             rows.append(

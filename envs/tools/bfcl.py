@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from ..text.base import TEST, flag
 from . import bfcl_apis, bfcl_data, bfcl_grade
-from .base import Item, ToolEnv
+from .base import Item
 from .bfcl_data import Problem
 from .calls import Call
+from .slot_env import SlotEnv
+from .slot_form import LEFT
 from .tool import Arguments, Result, Tool
 
+_AT_ONCE = 8  # calls that an agent that chooses can make in a turn; the most that a single-turn problem wants
+_LOOKS = re.compile(r"get_|list_|view_|search|find|display|check_|ls$|pwd$")  # names of what looks things up
 _DONE = "Done."
 _NONE = "None of the functions can be used for this."
 
 
-class BFCLEnv(ToolEnv):
+class BFCLEnv(SlotEnv):
     """Call functions for a user, graded as the Berkeley Function Calling Leaderboard grades.
 
     ## Description
@@ -50,6 +55,13 @@ class BFCLEnv(ToolEnv):
     ## Action Space
     ``Calls()``: words or calls in any form that ``envs.tools.calls`` reads, among them BFCL's ``[f(a=1), g(b=2)]``. Functions
     differ by problem: ``tools`` has those of the running one.
+
+    ``milepost/BFCL-encoded-v0`` is for agents without words (``SlotRows``): a function, then its arguments one after another,
+    and in single-turn problems further calls beside it. It plays the problems that its oracle wins so, with look-ups that the
+    reference leaves out: 493 of 800 multi-turn ones (base 128, miss_func 126, miss_param 127, long_context 112 of 200 each),
+    1,231 of 1,390 single-turn ones (240 of them irrelevant) and 1,884 of 2,251 live ones (884 irrelevant). The others want a
+    text in other words, a number that no function gives, or a fact that nobody says (San Francisco is in CA); the 16 of
+    ``live_relevance``, where any call wins, are not played either.
 
     ## Rewards
     Terms times ``weights`` (by default ``outcome`` alone): ``format``, ``valid_call``, ``match`` (reference calls made, exact
@@ -175,7 +187,7 @@ class BFCLEnv(ToolEnv):
         if not self._multi:
             self._verdicts = (bfcl_grade.single(self.problem(), taken, self.underscores),)
             return True
-        self._done += tuple(self._key(c) for c in taken)
+        self._done += tuple(map(_told, taken))
         self._steps_in_turn += 1
         self._forced = self._steps_in_turn > bfcl_grade.LIMIT
         return self._forced
@@ -226,13 +238,36 @@ class BFCLEnv(ToolEnv):
             if t == self._at:
                 room = max(1, room - self._steps_in_turn)
                 for key in self._done:
-                    if left and key == self._key(left[0]):
+                    if left and key == _told(left[0]):
                         left.pop(0)
             size = max(1, math.ceil(len(left) / room))
             parts = [left[i : i + size] for i in range(0, len(left), size)]
             plan += [p[0] if len(p) == 1 else _text(p) for p in parts]
             plan.append(_DONE)
         return plan
+
+    def _at_once(self) -> int:
+        return 1 if self._multi else _AT_ONCE
+
+    def _ways(self, call: Call, argument: str) -> list[Any]:
+        """What the leaderboard accepts: of a single-turn problem one of several values."""
+        if self._multi or not self.problem().truth:
+            return super()._ways(call, argument)
+        given = bfcl_grade.values(self.problem(), self.problem().truth[self._reference_calls.index(call)])
+        return [LEFT if v is ... else v for v in given.get(argument, [...])]
+
+    def _plainly(self, value: Any) -> Any:
+        return bfcl_grade.plain(value) if isinstance(value, str) and not self._multi else value
+
+    def _looks(self) -> tuple[str, ...]:
+        return tuple(n for n in self.tools if _LOOKS.match(n)) if self._multi else ()
+
+    def _peek(self, call: Call) -> str | None:
+        before = self.state.fork()
+        result = self.tools.use(self.state, call)
+        same = bfcl_grade.same(self.state, before)
+        self.state.adopt(before)
+        return result.text if same and result.ok else None
 
     def _phrases(self) -> tuple[str, ...]:
         return (_DONE,) if self._multi else (_NONE,)
@@ -246,6 +281,19 @@ class BFCLEnv(ToolEnv):
     def _take(self, kept: tuple[Any, ...]) -> None:
         self._at, self._steps_in_turn, self._done, self._verdicts, self._forced = kept
         self._offer()
+
+
+def _told(call: Call) -> str:
+    """By which calls are told apart: 1 is 1.0."""
+    return call.name + json.dumps(_numbers(call.arguments), sort_keys=True, default=str)
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_numbers(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _numbers(v) for k, v in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _noted(state: Any, arguments: Arguments) -> str:

@@ -49,6 +49,16 @@ def turn(state: Apis, truth: Truth, number: int, called: bool) -> str:
     return "" if verdict["valid"] else str(verdict["error_type"])
 
 
+def same(a: Apis, b: Apis) -> bool:
+    """Both have the same public attributes, as the leaderboard compares them."""
+    from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_checker as checker
+
+    try:
+        return bool(checker.state_checker(a.apis, b.apis)["valid"])
+    except Exception:  # it fails at states that no model is expected to leave
+        return False
+
+
 # -- one turn ----------------------------------------------------------------------------------------
 def single(problem: Problem, made: Iterable[Call], underscores: bool = False) -> str:
     """What the leaderboard finds wrong with an answer of one turn, by its name for it; "" where it finds nothing.
@@ -67,7 +77,7 @@ def single(problem: Problem, made: Iterable[Call], underscores: bool = False) ->
 
     languages = {"simple_java": Language.JAVA, "simple_javascript": Language.JAVASCRIPT}
     try:
-        verdict = _ast_checker()(
+        verdict = _ast_space()["ast_checker"](
             list(problem.entry["function"]),
             output,
             list(problem.truth),
@@ -81,8 +91,8 @@ def single(problem: Problem, made: Iterable[Call], underscores: bool = False) ->
 
 
 @functools.cache
-def _ast_checker() -> Any:
-    """The leaderboard's checker, without the clients of all models that its module imports.
+def _ast_space() -> dict[str, Any]:
+    """The module with the leaderboard's checker, without the clients of all models that its module imports.
 
     Of them it only asks whether a model's function names have "_" for "."; here that is the name of the model.
     """
@@ -94,7 +104,7 @@ def _ast_checker() -> Any:
 
     space = {"__builtins__": vars(builtins) | {"__import__": find}, "__name__": "bfcl_ast_checker"}
     exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), space)
-    return space["ast_checker"]
+    return space
 
 
 def answer(problem: Problem, tools: Mapping[str, Tool], underscores: bool = False) -> tuple[Call, ...]:
@@ -113,6 +123,19 @@ def answer(problem: Problem, tools: Mapping[str, Tool], underscores: bool = Fals
 
 def _calls(problem: Problem, accepted: Mapping[str, Any], underscores: bool) -> Iterator[Call]:
     """Calls with accepted values: as few arguments as can be, first values first."""
+    name, options = next(iter(accepted)), values(problem, accepted)
+    name = name.replace(".", "_") if underscores else name
+    for chosen in itertools.product(*options.values()):
+        yield Call(name, {a: v for a, v in zip(options, chosen) if v is not ...})
+
+
+def values(problem: Problem, accepted: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Accepted values of an accepted call's arguments, ``...`` where one may be left out.
+
+    Args:
+        problem: of a single-turn category.
+        accepted: one of its ``truth``.
+    """
     (name, arguments), *_ = accepted.items()
     function = next((f for f in problem.entry["function"] if f["name"] == name), problem.entry["function"][0])
     properties, needed = function["parameters"]["properties"], function["parameters"].get("required", ())
@@ -120,9 +143,12 @@ def _calls(problem: Problem, accepted: Mapping[str, Any], underscores: bool) -> 
     for a, values in arguments.items():
         given = [w for v in values if v != "" or a in needed for w in _written(v, properties.get(a, {}), problem)]
         options[a] = ([] if a in needed or "" not in values else [...]) + given or [...]
-    name = name.replace(".", "_") if underscores else name
-    for chosen in itertools.product(*options.values()):
-        yield Call(name, {a: v for a, v in zip(options, chosen) if v is not ...})
+    return options
+
+
+def plain(text: str) -> str:
+    """A text as the leaderboard's syntax-tree checker compares it."""
+    return str(_ast_space()["standardize_string"](text))
 
 
 def _written(value: Any, schema: Mapping[str, Any], problem: Problem) -> list[Any]:

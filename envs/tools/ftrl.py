@@ -12,9 +12,10 @@ from ...sandboxes import Limits, Sandbox, SandboxError, SandboxLost
 from ..errors import one_of
 from ..swe.repo import borrow, give
 from ..text.base import TEST
-from .base import Item, ToolEnv
+from .base import Item
 from .calls import Call
 from .ftrl_grade import TAG, f1, holds, said, solves, words_of
+from .slot_env import SlotEnv
 from .tool import Result, Tool, Toolbox, ToolFailed
 
 OURS = Path(__file__).with_name("ftrl_tasks.jsonl")
@@ -172,7 +173,7 @@ class Runner:
             give(key, lost)
 
 
-class FTRLEnv(ToolEnv):
+class FTRLEnv(SlotEnv):
     """Questions whose tools are Python that comes with the task.
 
     ## Description
@@ -190,6 +191,9 @@ class FTRLEnv(ToolEnv):
     ## Action Space
     ``Calls()``: tool calls in any usual form, or words. A turn without calls is the answer, and ends the episode. Of longer
     words the last ``<answer>...</answer>`` or else what follows the last ``Answer:`` in its line counts.
+
+    ``milepost/FTRL-encoded-v0`` is for agents without words (``SlotRows``): a tool, then its arguments one after another; the
+    answer is made of values that were shown. It plays the tasks that its oracle wins so: of our own all six.
 
     ## Rewards
     Terms, each times its weight: ``format``, ``valid_call``, ``match`` (where the file has reference calls), ``items``
@@ -227,6 +231,7 @@ class FTRLEnv(ToolEnv):
     """
 
     name = "ftrl"
+    speaks = True
 
     def __init__(
         self,
@@ -331,6 +336,15 @@ class FTRLEnv(ToolEnv):
         assert self._task is not None
         last = f"<answer>{self._task.answer}</answer>" if self._task.answer else "Done."  # bare ones may read as calls
         return [] if self._ended else [*self._unmade(), last]
+
+    def _needed(self) -> list[tuple[Any, bool]]:
+        assert self._task is not None
+        steps: list[tuple[Any, bool]] = [(c, not self._task.answer) for c in self._unmade()]
+        return [] if self._ended else [*steps, ([self._task.answer] if self._task.answer else "Done.", True)]
+
+    def _plainly(self, value: Any) -> Any:
+        """As answers are compared."""
+        return " ".join(words_of(value)) if isinstance(value, str) else value
 
     def _phrases(self) -> tuple[str, ...]:
         """What results showed, the latest first."""

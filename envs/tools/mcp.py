@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 from ..errors import InfraError
 from ..text.base import TEST, flag
-from .base import Item, ToolEnv
+from .base import Item
 from .calls import Call
 from .mcp_client import Connection, CutOff, tools_of
 from .mcp_replay import Replayed
 from .mcp_tasks import Need, Task, load
+from .slot_env import SlotEnv
+from .slot_form import LEFT
 from .spaces import Calls
 from .tool import Toolbox
 
@@ -24,7 +26,7 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 _FIGURE = re.compile(r"\d[\d:.]*\d|\d")
 
 
-class MCPEnv(ToolEnv):
+class MCPEnv(SlotEnv):
     """Tasks over the tools of an MCP server.
 
     ## Description
@@ -46,6 +48,10 @@ class MCPEnv(ToolEnv):
 
     ## Action Space
     ``Calls(tools)``: tool calls in any usual form, or words. A turn without calls is the answer, and ends the episode.
+
+    ``milepost/MCP-encoded-v0`` is for agents without words (``SlotRows``): a tool, then its arguments one after another; the
+    answer is made of values that were shown. It plays the tasks that its oracle wins so: of our own 9 of 10, all but the one
+    where a time has to be worked out (``fire-drill``).
 
     ## Rewards
     Terms, each times its weight: ``format``, ``valid_call``, ``match`` (share of the reference's calls made), ``items`` (of the
@@ -87,6 +93,7 @@ class MCPEnv(ToolEnv):
     """
 
     name = "mcp"
+    speaks = True
 
     def __init__(
         self,
@@ -193,6 +200,13 @@ class MCPEnv(ToolEnv):
             raise RuntimeError("there is no task yet: call reset() first")
         answer = self._task.answer
         return [] if self._ended else [*self._unmade(), answer.words() if answer else "Done."]
+
+    def _needed(self) -> list[tuple[Any, bool]]:
+        return [(s, not isinstance(s, Call) or self.tools[s.name].writes) for s in self._remaining()]
+
+    def _ways(self, call: Call, argument: str) -> list[Any]:
+        """What looks something up may look up more."""
+        return super()._ways(call, argument) + ([] if self.tools[call.name].writes else [LEFT])
 
     def _items(self) -> tuple[Item, ...]:
         assert self._task is not None

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import one_of
+from ...sandboxes import SandboxError
+from ..errors import InfraError, one_of
 from ..text.base import TEST, flag
-from .base import ToolEnv
 from .calls import Call
 from .ftrl_grade import said
 from .interpreter import MB, Interpreter
+from .slot_env import SlotEnv
 from .spaces import Calls
 from .tool import Tool, Toolbox, ToolFailed
 
@@ -38,6 +39,7 @@ DATASETS = (  # of these answers nobody guesses
 CHOICE = (  # those for agents that choose a program, see ``programs``
     "basic_arithmetic", "bitwise_arithmetic", "chain_sum", "count_bits", "count_primes", "gcd", "lcm", "products",
 )  # fmt: skip
+_FOUND = 10_000  # tasks whose right program is kept
 _SIZE = 2**31  # tasks of a generator: the first half is for training
 _RUN = re.compile(r"[-+*/%&|^~<>(). \d]*(?:0x[\da-fA-F]+|\d)[-+*/%&|^~<>(). \da-fA-Fx]*")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w])")
@@ -101,7 +103,7 @@ def _tool(timeout: float, stateful: bool) -> Tool:
     return Tool.of_schema("python", about, code, python, writes=False)
 
 
-class PythonToolEnv(ToolEnv):
+class PythonToolEnv(SlotEnv):
     """Reasoning tasks with a sandboxed Python.
 
     ## Description
@@ -128,6 +130,10 @@ class PythonToolEnv(ToolEnv):
     ``Calls``: words or tool calls, in any form that ``calls.parse`` reads. ``python(code)``. With ``candidates``,
     ``info["admissible_actions"]`` has programs made from the task's numbers, formula and words, and in front of them the last
     lines that the last ones wrote as answers; these suit the datasets of ``CHOICE`` (arithmetic, divisors, primes, bits).
+
+    ``milepost/PythonTool-encoded-v0`` is for agents without words (``SlotRows``): the tool, one of these programs, then its
+    last line as the answer, on the datasets of ``CHOICE``. It plays the tasks of which one program finds the answer: all of
+    the first 400.
 
     ## Rewards
     Terms, each times its weight (``weights``): ``outcome`` (1), by default alone: 1.0 for an answer that its generator scores
@@ -198,6 +204,7 @@ class PythonToolEnv(ToolEnv):
         self._entry: dict[str, Any] = {}
         self._said: str | None = None
         self._points = 0.0
+        self._found: dict[int, str] = {}  # task: see _right
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As ``TextEnv.reset``; ``meta`` names the dataset, and with ``expose_reference`` there is ``reference_answer``."""
@@ -246,11 +253,45 @@ class PythonToolEnv(ToolEnv):
     def _facts(self) -> dict[str, Any]:
         return super()._facts() | {"answer_score": self._points}
 
-    def _listed(self) -> tuple[str, ...]:
+    def _phrases(self) -> tuple[str, ...]:
+        """The last lines that the last programs wrote, as answers."""
         lines = [r.text.strip().rpartition("\n")[2] for r in self._results if r.ok]
-        answers = [f"<answer>{line}</answer>" for line in dict.fromkeys(lines) if 0 < len(line) <= 200]
+        return tuple(f"<answer>{line}</answer>" for line in dict.fromkeys(lines) if 0 < len(line) <= 200)
+
+    def _listed(self) -> tuple[str, ...]:
         calls = [Call("python", {"code": code}).text() for code in programs(self.opening)]
-        return (*answers, *calls)[: self.candidates]
+        return (*self._phrases(), *calls)[: self.candidates]
+
+    # -- for agents that choose ------------------------------------------------------------------
+    def _worth(self, tool: str, argument: str) -> list[str]:
+        return programs(self.opening)
+
+    def _needed(self) -> list[tuple[Any, bool]]:
+        """A program whose output is right, and then that."""
+        right = [p for p in self._phrases() if self._graded(said(p)) >= 1.0]
+        if self._ended or right:
+            return [(p, True) for p in right[:1] if not self._ended]
+        code = self._right()
+        return [(Call("python", {"code": code}) if code else step, True) for step in self._remaining()]
+
+    def _right(self) -> str:
+        """The first program made of the task whose last line is a right answer; "" where none is."""
+        assert self.task is not None
+        if self.task not in self._found:
+            saved, found = self.state.save(), ""
+            try:
+                for code in programs(self.opening):
+                    ran = self.state.run(code)
+                    if ran.end == "done" and self._graded(ran.text.strip().rpartition("\n")[2]) >= 1.0:
+                        found = code
+                        break
+            except SandboxError as e:
+                raise InfraError(str(e)) from e
+            self.state.load(saved)
+            if len(self._found) >= _FOUND:
+                self._found.clear()
+            self._found[self.task] = found
+        return self._found[self.task]
 
     def _keep(self) -> Any:
         return self._said, self._points

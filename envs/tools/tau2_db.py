@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import itertools
 import json
-from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, Sequence, ValuesView
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -201,3 +202,36 @@ class Database:
 
 def _same(a: Table, b: Table, key: str) -> bool:
     return key in a and key in b and a.shared(key) == b.shared(key)
+
+
+def lookups(base: Mapping[str, Mapping[str, Record]], calls: Sequence[tuple[str, Record]]) -> list[tuple[str, Record]]:
+    """Calls, by name and arguments, that show what other calls name: the user, orders, reservations, products, flights."""
+    given = {
+        name: [a[name] for _, a in calls if isinstance(a.get(name), str)] for name in ("order_id", "reservation_id")
+    }
+    records = [r for n, table in (("order_id", "orders"), ("reservation_id", "reservations")) for i in given[n]
+               if (r := base.get(table, {}).get(i))]  # fmt: skip
+    users = dict.fromkeys([a["user_id"] for _, a in calls if "user_id" in a] + [str(r["user_id"]) for r in records])
+    out: list[tuple[str, Record]] = []
+    for user in (u for u in users if u in base["users"]):
+        record = base["users"][user]
+        if "zip" in record["address"] and "orders" in base:
+            name = {k: record["name"][k] for k in ("first_name", "last_name")}
+            out += [("find_user_id_by_name_zip", name | {"zip": record["address"]["zip"]})]
+            out += [("find_user_id_by_email", {"email": record["email"]})]
+        out.append(("get_user_details", {"user_id": user}))
+        # all of them: an address may be another order's, and who does not know the number looks through them
+        out += [("get_order_details", {"order_id": o}) for o in record.get("orders", ())]
+    out += [("get_reservation_details", {"reservation_id": i}) for i in given["reservation_id"]]
+    items = {i for _, a in calls for i in a.get("new_item_ids") or ()}
+    if items:
+        products = [p for p, r in base["products"].items() if items & r["variants"].keys()]
+        out += [("get_product_details", {"product_id": p}) for p in products]
+    for flights in (a.get("flights") or () for _, a in calls):
+        known = [base["flights"][f["flight_number"]] | {"date": f["date"]} for f in flights]
+        for first, second in itertools.pairwise(known):
+            if first["destination"] == second["origin"] != first["origin"] != second["destination"]:
+                about = {"origin": first["origin"], "destination": second["destination"], "date": first["date"]}
+                out.append(("search_onestop_flight", about))
+        out += [("search_direct_flight", {k: f[k] for k in ("origin", "destination", "date")}) for f in known]
+    return [look for k, look in enumerate(out) if look not in out[:k]]
