@@ -21,6 +21,11 @@ EXTRAS |= {
     "rstr",
     "bfcl_eval",
     "mpmath",
+    "mpe2",
+    "nltk",
+    "pyspiel",
+    "shimmy",
+    "textarena",
 }
 ALLOWED = {  # folder: what its files may import at the top, besides the standard library and themselves
     "sandboxes": set(),
