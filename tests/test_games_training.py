@@ -1,9 +1,9 @@
-"""Agents of games: names and contract, whole games in SB3's buffers, trainers that learn, self-play, suites with games."""
+"""Agents of games: names and contract, whole games in SB3's buffers, trainers that learn, self-play, Elo, cross-play."""
 
-import inspect
+import importlib.util
 import json
-import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -14,23 +14,21 @@ pytest.importorskip("sb3_contrib", reason="the extra sb3 is not installed")
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pettingzoo import ParallelEnv
 
 from milepost import shape
-from milepost.__main__ import main
 from milepost.baselines.games import elo
 from milepost.baselines.games.agents import Seat, Team, check_player, make_player, make_team, parse_team
 from milepost.baselines.games.evaluate import cross_play, duel, evaluate_games, games
 from milepost.baselines.games.league import League
 from milepost.baselines.games.ppo import GamePPO, load_players
-from milepost.cli import bench as bench_module
-from milepost.cli.game_report import game_tables
-from milepost.cli.games import is_game
-from milepost.cli.run import run
-from milepost.cli.suite import load_suite
 from milepost.envs.multiagent import negotiation_v0
 from milepost.wrappers import Clip, Shaper, Uniform, shaper
 
+pytestmark = pytest.mark.multiagent
+_spec = importlib.util.spec_from_file_location("toy_games", Path(__file__).with_name("toy_games.py"))
+toy_games = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(toy_games)
+Apart, Bids, Cued, Praised, Toy = (getattr(toy_games, n) for n in ("Apart", "Bids", "Cued", "Praised", "Toy"))
 SMALL = {"n_steps": 64, "batch_size": 32, "n_epochs": 2, "policy_kwargs": {"net_arch": [8]}, "copies": 3}
 NEGOTIATION = {
     "face": "encoded",
@@ -47,54 +45,6 @@ NEGOTIATION = {
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-class Toy(ParallelEnv):
-    """What the games below share: agents that see three numbers and press one of ``actions`` buttons."""
-
-    metadata = {"name": "toy_v0", "render_modes": []}
-    render_mode = None
-
-    def __init__(self, agents=2, actions=2, limit=6):
-        self.possible_agents, self.agents, self.limit = [f"toy_{k}" for k in range(agents)], [], limit
-        self.spaces = {
-            a: (gym.spaces.Box(-1, 9, (3,), np.float32), gym.spaces.Discrete(actions)) for a in self.possible_agents
-        }
-        self.rng = np.random.default_rng()
-
-    def observation_space(self, agent):
-        return self.spaces[agent][0]
-
-    def action_space(self, agent):
-        return self.spaces[agent][1]
-
-    def reset(self, seed=None, options=None):
-        if seed is not None:
-            self.rng = np.random.default_rng(seed)
-        self.agents, self.t = list(self.possible_agents), 0
-        self.cue = {a: int(self.rng.integers(2)) for a in self.agents}
-        return {a: self.look(a) for a in self.agents}, {a: {} for a in self.agents}
-
-    def look(self, a):
-        return np.array([self.cue[a], self.t / self.limit, 1.0], np.float32)
-
-    def step(self, actions):
-        who, self.t = list(self.agents), self.t + 1
-        rewards, infos = self.pay({a: int(actions[a]) for a in who})
-        self.cue = {a: int(self.rng.integers(2)) for a in self.possible_agents}
-        # toy_k leaves after k + 2 steps of its own accord, who is still there at the limit is truncated
-        done = {a: self.t >= int(a[-1]) + 2 for a in who}
-        late = {a: not done[a] and self.t >= self.limit for a in who}
-        self.agents = [a for a in who if not (done[a] or late[a])]
-        return {a: self.look(a) for a in who}, rewards, done, late, infos
-
-    def pay(self, pressed):
-        """Pays each agent for the button of its own cue, on its last step alone."""
-        good = {a: float(p == self.cue[a]) for a, p in pressed.items()}
-        last = {a: self.t >= min(int(a[-1]) + 2, self.limit) for a in pressed}
-        self.total = (self.total if self.t > 1 else 0.0) + sum(good.values())
-        facts = {a: {"good": good[a], "total": self.total, "invalid": False} for a in pressed}
-        return {a: float(last[a]) for a in pressed}, facts
 
 
 @dataclass
@@ -114,59 +64,6 @@ class Shared(Shaper):
     def group(self, group):
         total = sum(i["good"] for t in group for i in t.infos[1:])
         return [np.eye(len(t))[-1] * total / len(group) for t in group]
-
-
-class Praised(Toy):
-    """The rewards that ``Praise`` redistributes, directly."""
-
-    def pay(self, pressed):
-        _, infos = super().pay(pressed)
-        return {a: i["good"] - 0.25 for a, i in infos.items()}, infos
-
-
-class Cued(Toy):
-    """Two agents, three steps each; the button of one's own cue pays."""
-
-    def step(self, actions):
-        out = super().step(actions)
-        self.agents = [a for a in self.possible_agents if self.t < 3]
-        return out[0], out[1], dict.fromkeys(out[0], self.t >= 3), dict.fromkeys(out[0], False), out[4]
-
-    def pay(self, pressed):
-        right = {a: float(p == self.cue[a]) for a, p in pressed.items()}
-        return right, {a: {"success": right[a] == 1.0, "share": float(np.mean(list(right.values())))} for a in pressed}
-
-
-class Apart(Cued):
-    """Both see the same; the first must press 0 and the second 1."""
-
-    def look(self, a):
-        return np.array([0.0, 0.0, 1.0], np.float32)
-
-    def pay(self, pressed):
-        right = {a: float(p == int(a[-1])) for a, p in pressed.items()}
-        return right, {a: {} for a in pressed}
-
-
-class Bids(Cued):
-    """The higher bid of four wins everything, equal bids share: the highest bid beats all others."""
-
-    policies = ("high",)
-
-    def __init__(self, limit=3):
-        super().__init__(actions=4, limit=limit)
-        self.game = self
-
-    def look(self, a):
-        return np.array([0.0, 0.0, 1.0], np.float32)
-
-    def script(self, agent, policy):
-        return 3
-
-    def pay(self, pressed):
-        x, y = pressed.values()
-        won = dict(zip(pressed, (float(x > y) + (x == y) / 2, float(y > x) + (x == y) / 2)))
-        return won, {a: {"bids": (x + y) / 6.0, "success": won[a] == 1.0} for a in pressed}
 
 
 def weights(trainer):
@@ -503,7 +400,7 @@ def test_the_league_draws_by_elo_and_forgets_all_but_the_first_and_the_newest():
 
 
 def test_elo_by_hand():
-    """Two players, three points to one: the likelihood is largest at P = 3/4, so 10^(d/400) = 3 and d = 400 log10 3 = 190.85."""
+    """Three points to one: the likelihood is largest at P = 3/4, so 10^(d/400) = 3 and d = 400 log10 3 = 190.85."""
     games = [(0, 1, 1.0), (1, 0, 0.0), (0, 1, 0.5), (0, 1, 0.5)]  # two won and two drawn are three of four
     a, b = elo.ratings(games, 2, prior=1e-9)
     assert a.elo - b.elo == pytest.approx(400 * np.log10(3), abs=1e-3) and a.elo + b.elo == pytest.approx(2000)
@@ -542,146 +439,3 @@ def test_cross_play_sets_each_player_alone_against_each_other():
     json.dumps(found.as_dict(), allow_nan=False)
     with pytest.raises(ValueError, match="at least two are needed"):
         cross_play(players, Bids, 2, agents=["toy_0"])
-
-
-# -- suites -----------------------------------------------------------------------------------------
-SUITE = """
-[suite]
-steps = 120
-eval_every = 60
-eval_episodes = 4
-seeds = 1
-timeout = 100
-"""
-ENV = '[[env]]\nid = "toys:Bids"\nname = "bids"\n'
-TRAINER = '[[agent]]\nname = "{}"\nsettings = {{ n_steps = 32, batch_size = 16, copies = 2 }}\n'
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder with the toy games in a module; what a call allows is forgotten afterwards."""
-    pytest.importorskip("matplotlib", reason="the extra bench is not installed")
-    head = "import gymnasium as gym\nimport numpy as np\nfrom pettingzoo import ParallelEnv\n\n\n"
-    (tmp_path / "toys.py").write_text(head + "\n\n".join(map(inspect.getsource, (Toy, Cued, Bids))))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "toys", raising=False)
-    allowed = {*shaper._allowed}
-    yield tmp_path
-    shaper._allowed.intersection_update(allowed)
-
-
-def test_ids_of_games_are_told_from_those_of_single_agents():
-    yes = (
-        "milepost/negotiation-encoded-v0",
-        "milepost/negotiation-v0",
-        "mpe2.simple_spread_v3:parallel_env",
-        "toys:Bids",
-    )
-    no = (
-        "milepost/Quest-easy-v0",
-        "CartPole-v1",
-        "milepost:milepost/Quest-easy-v0",
-        "evil:X-v0",
-        "Bids",
-        "milepost/nego-v0",
-    )
-    assert all(map(is_game, yes)) and not any(map(is_game, no))
-
-
-def test_a_suite_with_a_game_has_its_rows_measures_cross_play_and_league(place, capsys):
-    (place / "suite.toml").write_text(
-        SUITE + ENV + 'cross = ["random"]\n' + TRAINER.format("selfplay_ppo") + '[[agent]]\nname = "script:high"\n'
-    )
-    assert main(["bench", "suite.toml", "--allow-import", "toys", "--jobs", "2"]) == 0
-    folder = place / "runs" / "suite"
-    learnt, high = json.loads((folder / "results.json").read_text())["results"]
-    assert [p["steps"] for p in learnt["curve"]] == [0, 60, 120] and learnt["steps_taken"] >= 120
-    assert [p["steps"] for p in high["curve"]] == [0] and high["status"] == "ok"
-    last = high["curve"][-1]
-    assert last["env_return"] == 3.0 and last["measures"] == {"bids": 1.0} and last["success"] == 0.0
-    assert last["agents"]["toy_0"] == {"env_return": 1.5, "length": 3.0, "success": 0.0}
-    assert high["cross"]["random"]["score"] == 1.0 and "league" not in high
-    assert learnt["league"]["names"][0] == "0 steps" and len(learnt["league"]["elo"]) == len(learnt["league"]["names"])
-    assert {"milepost", "torch", "numpy"} <= learnt["versions"].keys()
-    table, out = (folder / "table.md").read_text(), capsys.readouterr().out
-    assert "Note: bids: toys:Bids has no test split: the score is on games of other seeds." in table
-    assert (
-        "| script:high | sparse | 3.00 [3.00, 3.00] | " in table
-        and "| bids | script:high | sparse | random | " in table
-    )
-    assert (
-        "| bids | selfplay_ppo | sparse | 0 | " in table
-        and "| bids | script:high | sparse | 0.00 [0.00, 0.00] |" in out
-    )
-    assert (folder / "games.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_stacks_collectors_and_seats_reach_the_run(place):
-    layer = "milepost.wrappers.step.difference.DifferenceReward()"
-    collect = "counterfactual(replay=\\'copy\\', default=0)".replace("\\", "")
-    text = SUITE + ENV + 'agents = ["toy_0"]\nopponents = "random"\n' + TRAINER.format("shared_ppo")
-    text += f'[[stack]]\nname = "plain"\n[[stack]]\nname = "without"\nshape = "{layer}"\ncollect = "{collect}"\n'
-    (place / "suite.toml").write_text(text)
-    sys.path.insert(0, str(place))
-    suite = load_suite("suite.toml", ("toys",))
-    plain, without = suite.runs
-    assert "collect" not in plain["stack"] and without["stack"]["collect"]["replay"] == "copy"
-    results = [run(s) for s in (plain, without)]
-    for r in results:
-        assert r["curve"][-1]["env_return"] == r["curve"][-1]["agents"]["toy_0"]["env_return"]
-    shown = results[1]["train"]
-    # the team's reward is always 1, so whatever one did, without it the team would have had as much
-    assert (
-        shown["reward_terms/difference_reward"] == pytest.approx(-shown["env_return"]) and shown["shaped_return"] == 0.0
-    )
-    assert len(game_tables(results)) == 2 and "| shared_ppo | without | " in game_tables(results)[1]
-
-
-WRONG = {
-    "an unknown agent": (ENV + '[[agent]]\nname = "shared_pp"\n', "no agent of games is called 'shared_pp'; did you mean 'shared_ppo'?"),
-    "an agent for one": (ENV + '[[agent]]\nname = "ppo"\n', "no agent of games is called 'ppo'"),
-    "a game's agent for one": ('[[env]]\nid = "CartPole-v1"\n[[agent]]\nname = "shared_ppo"\n', "CartPole-v1 is for one"),
-    "an unknown script": (ENV + '[[agent]]\nname = "script:low"\n', "has no script 'low'"),
-    "an agent's setting": (ENV + TRAINER.format("shared_ppo").replace("copies", "copy"), "has no setting 'copy'"),
-    "a game that would import": ('[[env]]\nid = "evil:Game"\n', "'evil:Game' would import 'evil'"),
-    "no such game": ('[[env]]\nid = "toys:Bid"\n', "toys has no 'Bid'; did you mean 'Bids'?"),
-    "no game at all": ('[[env]]\nid = "toys:gym"\n', "toys:gym: "),
-    "an unknown setting": ('[[env]]\nid = "milepost/negotiation-encoded-v0"\nsettings = { partie = 2 }\n', "did you mean 'parties'"),
-    "the split": ('[[env]]\nid = "milepost/negotiation-v0"\nsettings = { split = "train" }\n', "allowed: no split here"),
-    "an unknown seat": (ENV + 'agents = ["toy_9"]\n', "bids: agents: the game has no agent 'toy_9'"),
-    "nobody's seat": (ENV + 'agents = ["toy_1"]\n', "nobody plays toy_0: name them in agents, or give opponents"),
-    "an opponent in a judged seat": (ENV + 'agents = ["toy_1"]\nopponents = { toy_1 = "random" }\n', "cannot be an agent that is judged"),
-    "an unknown opponent": (ENV + 'agents = ["toy_1"]\nopponents = "randm"\n', "did you mean 'random'?"),
-    "an unknown cross player": (ENV + 'cross = ["randm"]\n', "bids: no player is called 'randm'"),
-    "seats of one": ('[[env]]\nid = "CartPole-v1"\nagents = ["a"]\n', "'agents' is for games of several agents"),
-    "an unknown collector": (ENV + '[[stack]]\nname = "a"\ncollect = "counterfact()"\n', "did you mean 'counterfactual'?"),
-    "a collector's setting": (ENV + '[[stack]]\nname = "a"\ncollect = "counterfactual(cheap=1)"\n', "stack 'a' on bids: "),
-    "code in a collector": (ENV + '[[stack]]\nname = "a"\ncollect = "counterfactual(default=print())"\n', "collect is written"),
-    "a missing file": (ENV + '[[agent]]\nname = "team.pt"\n', "there is no file team.pt"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", WRONG)
-def test_what_is_wrong_with_a_game_in_a_suite_is_said_before_any_run(place, capsys, monkeypatch, what):
-    text, said = WRONG[what]
-    if "[[agent]]" not in text:
-        text += '[[agent]]\nname = "random"\n'
-    (place / "suite.toml").write_text(text)
-    monkeypatch.setattr(bench_module, "_start", lambda *a: pytest.fail("a run was started"))
-    assert main(["bench", "suite.toml", "--allow-import", "toys"]) == 2
-    out = capsys.readouterr()
-    assert said in out.err and out.err.count("\n") == 1 and not out.out
-
-
-def test_train_and_eval_know_games(place, capsys):
-    settings = ["--agent-set", "n_steps=32", "batch_size=16", "copies=2", "--allow-import", "toys"]
-    argv = ["train", "toys:Bids", "--agent", "shared_ppo", "--eval-every", "60", "--eval-episodes", "4", *settings]
-    sys.path.insert(0, str(place))
-    assert main([*argv, "--steps", "60"]) == 0 and main([*argv, "--steps", "120", "--resume"]) == 0
-    assert main(["eval", "runs/train", "--episodes", "5", "--allow-import", "toys"]) == 0
-    out = capsys.readouterr().out
-    assert "toys:Bids, 5 episodes without shaping:" in out and "return 3.000  length 3.0" in out and "bids 0." in out
-    assert [p["steps"] for p in json.loads((place / "runs/train/run.json").read_text())["curve"]] == [0, 60, 120]
-    assert main(["train", "toys:Bids", "--agent", "text", "--allow-import", "toys"]) == 2
-    assert "does not learn a game of several agents" in capsys.readouterr().err

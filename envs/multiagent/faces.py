@@ -116,7 +116,12 @@ class ArrayFace:
         Raises:
             ValueError: it is none of the rows.
         """
-        return self._rows(agent).index(command)
+        rows = self._rows(agent)
+        if command not in rows:
+            raise ValueError(
+                f"{command[:80]!r} is none of the {len(rows)} rows of {agent}: more rows, or more choices, may hold it"
+            )
+        return rows.index(command)
 
     def whole_state(self) -> Any:
         """All agents' observations."""

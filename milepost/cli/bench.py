@@ -61,7 +61,9 @@ def estimate(suite: Suite, folder: Path, jobs: int) -> float:
             each = [s / share if share > 0 else s for s, share in rows]
             seconds += sum(each) / len(each) + START
         else:
-            learns = spec["agent"]["name"] not in ("random", "oracle")
+            learns = spec["agent"]["name"] not in ("random", "oracle") and not spec["agent"]["name"].startswith(
+                "script:"
+            )
             seconds += (spec["steps"] / RATE if learns else 0.0) + START
     return seconds / max(1, min(jobs, len(todo))) / 60
 

@@ -28,7 +28,7 @@ EXTRAS = {  # of pyproject.toml: modules, what for
     "torch": (["torch", "tensorboard", "tqdm"], "the text agent"),
     "sb3": (["stable_baselines3", "sb3_contrib"], "PPO, MaskablePPO, RecurrentPPO, DQN"),
     "llm": (["torch", "transformers", "gguf"], "the judges minilm and smollm2; their models: milepost setup judges"),
-    "multiagent": (["pettingzoo"], "shape() on PettingZoo environments"),
+    "multiagent": (["pettingzoo"], "games for several agents; shape() on PettingZoo environments"),
     "minari": (["minari", "h5py"], "relabel() on Minari data sets, milepost collect --out minari"),
     "bench": (["matplotlib", "tqdm"], "milepost bench, milepost demo"),
 }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..baselines.statistics import interval, iqm, probability_of_improvement, speed_up, steps_to
+from .game_report import game_picture, game_tables
 
 Arm = tuple[str, str]  # agent, stack
 
@@ -143,7 +144,7 @@ def subgoals(results: list[dict[str, Any]]) -> str:
 def write_report(
     results: list[dict[str, Any]], target: float, folder: Path, title: str, notes: Sequence[str] = ()
 ) -> None:
-    """``table.md``, with ``notes`` above the table, and ``curves.png`` in ``folder``."""
+    """``table.md``, with ``notes`` above the table, and ``curves.png`` (of games ``games.png`` too) in ``folder``."""
     said = (
         "Success on held-out worlds without shaping at the last evaluation: interquartile mean over seeds with a 95 % "
         "bootstrap interval. Steps to the target: median over seeds, and how many of them reached it. Speed-up: "
@@ -153,6 +154,9 @@ def write_report(
     parts = [f"# {title}", said, *(f"Note: {n}." for n in notes), table(results, target)]
     if reached := subgoals(results):
         parts += ["Episodes at whose end a sub-goal held, in the same way:", reached]
+    if played := game_tables(results):
+        parts += played
+        game_picture(results, folder / "games.png")
     (folder / "table.md").write_text("\n\n".join(parts) + "\n")
     picture(results, target, folder / "curves.png")
 

@@ -22,6 +22,7 @@ from ..envs.registry import entries
 from ..wrappers.hosts import shape
 from ..wrappers.hosts.env import ShapedEnv
 from ..wrappers.shaper import allow_import, use
+from .games import TRAINERS, is_game, run_game
 from .names import EXTRAS, UserError, unknown
 
 # where it is set, task files may start their commands; bench's workers inherit it, while no file can say it for itself
@@ -143,14 +144,18 @@ def run(
         spec: ``env`` {id, settings}, ``stack`` {layers}, ``agent`` {name, settings}, ``seed``, ``steps``, ``eval_every``,
             ``eval_episodes``, ``allow_import``.
         report: called with each point of the curve.
-        make: makes (or loads) the agent for the training environment, instead of the spec.
+        make: makes (or loads) the agent for the training environment (of a game: None), instead of the spec.
         begun: steps that a loaded agent has learnt from, if it does not count them itself.
         save: called with the agent after each evaluation.
 
     Returns:
         The spec with ``versions``, ``seconds`` and ``curve``: at each evaluation steps, success (None where the
-        environment does not say), env_return, length, invalid.
+        environment does not say), env_return, length, invalid; of a game (whose length is in cycles and whose return is that of
+        the judged agents together) also ``agents`` and ``measures``, and beside the curve ``cross`` (against each name in it)
+        and ``league`` (past selves against each other).
     """
+    if is_game(spec["env"]["id"]):
+        return run_game(spec, report, make, begun, save) | {"versions": versions()}
     allow_import(*spec.get("allow_import", ()))
     start, seed = time.perf_counter(), spec["seed"]
     test = held_out(spec["env"]["id"], spec["env"]["settings"])
@@ -222,7 +227,7 @@ def worker(spec_file: str, out_file: str, parent: str = "") -> int:
         _die_with_parent(int(parent))
     spec = json.loads(Path(spec_file).read_text())
     try:
-        if spec["agent"]["name"] in TORCH:
+        if spec["agent"]["name"] in (*TORCH, *TRAINERS):
             import torch
 
             torch.set_num_threads(1)

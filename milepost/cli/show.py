@@ -17,6 +17,7 @@ from ..envs.errors import settings
 from ..envs.registry import entries, games
 from ..wrappers.scorers import SCORERS, Service
 from ..wrappers.shaper import catalog, use
+from .games import TRAINERS
 from .names import EXTRAS, SETS, UserError, installed, there, unknown
 from .run import make_env
 
@@ -47,6 +48,8 @@ def list_all(kind: str | None) -> None:
             print(f"shaper  {name:38s} {summary(cls)}")
     if kind in (None, "agent"):
         for name, (_, what) in AGENTS.items():
+            print(f"agent   {name:38s} {what}")
+        for name, what in TRAINERS.items():
             print(f"agent   {name:38s} {what}")
         for form, what in FORMS.items():
             print(f"agent   {form:38s} {what}")

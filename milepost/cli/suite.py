@@ -13,6 +13,7 @@ from ..baselines.agent import AGENTS, refuse_numbers
 from ..baselines.llm_agent import EndpointAgent
 from ..wrappers.hosts import shape
 from ..wrappers.shaper import allow_import, importable, nearest
+from .games import EXTRA_KEYS, TRAINERS, check_game, check_trainer, is_game, parse_collect, same_game
 from .names import UserError, installed, parse_shape
 from .run import TORCH, held_out, make_env, new_agent, same_worlds
 
@@ -29,9 +30,10 @@ FORMS = "module:factory, *.zip, openai:MODEL@URL"
 BUDGET = ("steps", "eval_every", "eval_episodes")
 TABLES: dict[str, dict[str, Any]] = {  # the keys of a row and what they hold
     "env": dict.fromkeys(BUDGET, int)
-    | {"id": str, "name": str, "settings": dict, "seeds": (int, list), "requires": str},
-    "stack": {"name": str, "shape": str},
-    "agent": {"name": str, "title": str, "settings": dict},
+    | {"id": str, "name": str, "settings": dict, "seeds": (int, list), "requires": str}
+    | {"agents": list, "opponents": (str, dict), "cross": list},  # of games for several agents
+    "stack": {"name": str, "shape": str, "collect": str, "envs": list},  # envs: names of those that it is for
+    "agent": {"name": str, "title": str, "settings": dict, "envs": list},
 }
 KINDS: dict[type, str] = {int: "a whole number", str: "a text", dict: "a table", list: "a list"}
 NEEDED = {"env": "id", "stack": "name", "agent": "name"}
@@ -70,13 +72,18 @@ def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = Fals
     suite = Suite(_file_name(where, head["name"]), float(head["target"]), float(head["timeout"]))
     stacks = [
         {"name": s["name"], "shape": s.get("shape", ""), "layers": _layers(f"[[stack]] of {path}", s)}
+        | ({"collect": parse_collect(s["collect"])} if s.get("collect") else {})
         for s in data["stack"] or [{"name": "sparse"}]
     ]
     agents = [
         {"name": a["name"], "title": a.get("title", a["name"]), "settings": a.get("settings", {})}
         for a in data["agent"] or [{"name": "text"}]
     ]
-    envs = [{"id": e["id"], "name": e.get("name", e["id"]), "settings": e.get("settings", {})} for e in data["env"]]
+    envs = [
+        {"id": e["id"], "name": e.get("name", e["id"]), "settings": e.get("settings", {})}
+        | {k: e[k] for k in EXTRA_KEYS if k in e}
+        for e in data["env"]
+    ]
     for what, names in (
         ("environments", [e["name"] for e in envs]),
         ("agents", [a["title"] for a in agents]),
@@ -85,7 +92,9 @@ def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = Fals
         if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
             key = {"environments": "name", "agents": "title", "stacks": "name"}[what]
             raise UserError(f"two {what} of {path} are called {twice!r}: give one of them another {key!r}")
+    for_env = [_meant(path, data[what], envs, what) for what in ("stack", "agent")]
     for row, env in zip(data["env"], envs):
+        mine, who = ([r for r, e in zip(rows, f) if env["name"] in e] for rows, f in zip((stacks, agents), for_env))
         if (need := row.get("requires")) and not installed(need):
             suite.left_out.append(f"{env['name']}: {need} is not installed (pip install 'milepost[{need}]')")
             continue
@@ -93,18 +102,29 @@ def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = Fals
         if quick:
             every = max(256, budget["steps"] // 50)
             budget, seeds = {"steps": 5 * every, "eval_every": every, "eval_episodes": 20}, seeds[:2]
-        _check_env(env, stacks)
-        if same := same_worlds(env["id"], env["settings"]):
+        _check_env(env, mine)
+        if same := (same_game(env["id"]) if is_game(env["id"]) else same_worlds(env["id"], env["settings"])):
             suite.notes.append(f"{env['name']}: {same}")
         for seed in seeds:  # a suite that is stopped early has compared all arms
-            for agent in agents:
-                for stack in stacks:
+            for agent in who:
+                for stack in mine:
                     parts = {"env": env, "stack": stack, "agent": agent, "seed": seed, "allow_import": list(allow)}
                     suite.runs.append(parts | budget)
-    played = {r["env"]["name"]: r["env"] for r in suite.runs}
     for agent in agents:
+        played = {r["env"]["name"]: r["env"] for r in suite.runs if r["agent"] == agent}
         _check_agent(agent, list(played.values()))
     return suite
+
+
+def _meant(path: str | Path, rows: list[dict[str, Any]], envs: list[dict[str, Any]], table: str) -> list[list[str]]:
+    """Of each row the names of the environments that it is for: its ``envs``, or all."""
+    names = [e["name"] for e in envs]
+    for row in rows:
+        for name in row.get("envs", []):
+            if name not in names:
+                known = f"{nearest(str(name), names)} It has: {', '.join(names)}"
+                raise UserError(f"[[{table}]] of {path}, {row['name']!r}: no environment is called {name!r}{known}")
+    return [r.get("envs", names) for r in rows or [{}]]
 
 
 def _read(path: str | Path) -> dict[str, Any]:
@@ -194,6 +214,12 @@ def _layers(where: str, stack: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _check_env(env: dict[str, Any], stacks: list[dict[str, Any]]) -> None:
     """Makes it once with every stack: ids, settings, and layers that cannot stand where they stand."""
+    if is_game(env["id"]):
+        return check_game(env, stacks)
+    if key := next((k for k in EXTRA_KEYS if k in env), None):
+        raise UserError(f"{env['name']}: {key!r} is for games of several agents, and this is for one")
+    if collects := [s["name"] for s in stacks if "collect" in s]:
+        raise UserError(f"stack {collects[0]!r} on {env['name']}: 'collect' is for games of several agents")
     held_out(env["id"], env["settings"]).close()
     for stack in stacks:
         made = make_env(env["id"], env["settings"])
@@ -209,6 +235,13 @@ def _check_agent(agent: dict[str, Any], envs: list[dict[str, Any]]) -> None:
     A stranger's module is not imported for this: if it breaks, it loses its rows, not the suite.
     """
     name, settings = agent["name"], agent["settings"]
+    if played := [e for e in envs if is_game(e["id"])]:
+        check_trainer(agent, played)
+        envs = [e for e in envs if not is_game(e["id"])]
+    if (name in TRAINERS or name.startswith("script:")) and envs:
+        raise UserError(f"agent {agent['title']!r} plays games of several agents, and {envs[0]['name']} is for one")
+    if played and not envs and (name in TRAINERS or name == "random" or name.startswith("script:")):
+        return
     if name in AGENTS:
         extra = ("torch" if name == "text" else "sb3") if name in TORCH else None
         if extra and not installed(extra):
@@ -230,7 +263,7 @@ def _check_agent(agent: dict[str, Any], envs: list[dict[str, Any]]) -> None:
             EndpointAgent.named(name, **settings)  # sends nothing
         except ValueError as e:
             raise UserError(f"agent {agent['title']!r}: {e}") from e
-    elif name.endswith(".zip"):
+    elif name.endswith(".zip") or (played and name.endswith(".pt")):
         if not Path(name).is_file():
             raise UserError(f"agent {agent['title']!r}: there is no file {name}")
     elif ":" in name:

@@ -13,13 +13,16 @@ import gymnasium as gym
 
 from ..baselines.agent import make_agent
 from ..baselines.evaluate import evaluate
+from .games import TRAINERS, eval_game, is_game, new_trainer, same_game
 from .names import UserError
 from .run import TORCH, held_out, make_env, new_agent, run, same_worlds, versions, write_json
 
 
 def checkpoint(folder: Path, agent: str) -> Path:
     """Where ``train`` keeps the agent."""
-    return folder / ("agent.pt" if agent == "text" else "agent.zip" if agent in TORCH else "agent.bin")
+    return folder / (
+        "agent.pt" if agent == "text" or agent in TRAINERS else "agent.zip" if agent in TORCH else "agent.bin"
+    )
 
 
 def restore(path: Path, spec: dict[str, Any], env: gym.Env[Any, Any], **settings: Any) -> Any:
@@ -63,6 +66,11 @@ def train(spec: dict[str, Any], folder: Path, resume: bool) -> None:
     name = spec["agent"]["name"]
     path, curve = checkpoint(folder, name), list[dict[str, Any]]()
     live = {"log": str(folder / "tensorboard"), "progress": sys.stderr.isatty()} if name in TORCH else {}
+    game = is_game(spec["env"]["id"])
+    if game and name not in TRAINERS:
+        raise UserError(f"the agent {name!r} does not learn a game of several agents: {', '.join(TRAINERS)} do")
+    if name in TRAINERS and not game:
+        raise UserError(f"the agent {name!r} plays games of several agents, and {spec['env']['id']} is for one")
     if resume:
         before = _read_run(folder, f"there is nothing to resume in {folder}")
         _same_run(before, spec, folder)
@@ -74,11 +82,15 @@ def train(spec: dict[str, Any], folder: Path, resume: bool) -> None:
                 f"{folder} has been trained for {curve[-1]['steps']:.0f} steps: go on with a larger --steps"
             )
 
-    if same := same_worlds(spec["env"]["id"], spec["env"]["settings"]):
+    same = same_game(spec["env"]["id"]) if game else same_worlds(spec["env"]["id"], spec["env"]["settings"])
+    if same:
         print(same, flush=True)
     held = "" if same else "held-out "
 
     def make(env: gym.Env[Any, Any]) -> Any:
+        if game:
+            log, load = str(folder / "tensorboard"), path if resume else None
+            return new_trainer(spec["env"], spec["stack"], spec["agent"], spec["seed"], load, log=log)
         if resume:
             return restore(path, spec, env, **live)
         agent = new_agent(name, env, spec["seed"], spec["agent"]["settings"] | live)
@@ -157,19 +169,26 @@ def eval_checkpoint(path: Path, episodes: int, seed: int) -> None:
     """
     folder = path.parent if path.is_file() else path
     spec = _read_run(folder, f"there is nothing to evaluate in {folder} (give the folder that train wrote)")
-    env = held_out(spec["env"]["id"], spec["env"]["settings"])
+    game = is_game(spec["env"]["id"])
     file = path if path.is_file() and path.suffix != ".json" else checkpoint(folder, spec["agent"]["name"])
     if not file.exists():
         raise UserError(f"there is no checkpoint {file}")
-    got = evaluate(restore(file, spec, env), env, episodes, seed)
-    env.close()
-    same = same_worlds(spec["env"]["id"], spec["env"]["settings"])
+    got: Any
+    if game:
+        got, same = eval_game(spec, file, episodes, seed), same_game(spec["env"]["id"])
+    else:
+        env = held_out(spec["env"]["id"], spec["env"]["settings"])
+        got = evaluate(restore(file, spec, env), env, episodes, seed)
+        env.close()
+        same = same_worlds(spec["env"]["id"], spec["env"]["settings"])
     if same:
         print(same)
     print(f"{spec['env']['id']}, {got.episodes} {'' if same else 'held-out '}episodes without shaping:")
     print(
         f"success {_share(got.success, 3)}  return {got.env_return:.3f}  length {got.length:.1f}  invalid {got.invalid}"
     )
+    if game and got.measures:
+        print("  ".join(f"{k} {v:.3f}" for k, v in got.measures.items()))
 
 
 def demo(folder: Path, jobs: int, quick: bool) -> None:
