@@ -13,7 +13,7 @@ import pytest
 from milepost.__main__ import main
 from milepost.baselines.agent import AGENTS
 from milepost.cli.names import EXTRAS, UserError, parse_settings, parse_shape
-from milepost.envs.registry import entries
+from milepost.envs.registry import entries, games
 from milepost.wrappers.shaper import catalog
 
 QUEST = "milepost/Quest-easy-v0"
@@ -43,13 +43,32 @@ def played(capsys, monkeypatch, text, *argv):
 @smoke
 def test_list_has_a_line_for_everything_and_kind_picks(capsys):
     everything = run(capsys, "list")[1].splitlines()
-    parts = {kind: run(capsys, "list", "--kind", kind)[1].splitlines() for kind in ("env", "shaper", "agent", "scorer")}
+    kinds = ("env", "game", "shaper", "agent", "scorer")
+    parts = {kind: run(capsys, "list", "--kind", kind)[1].splitlines() for kind in kinds}
     assert everything == [line for part in parts.values() for line in part]
     assert [line.split()[1] for line in parts["env"]] == [e.id for e in entries()]
+    assert [line.split()[1] for line in parts["game"]] == [g.id for g in games()]
     assert [line.split()[1] for line in parts["shaper"]] == sorted(catalog())
     names = [line.split()[1] for line in parts["agent"]]
     assert names[: len(AGENTS)] == list(AGENTS) and "openai:MODEL@http://HOST:PORT/v1" in names
     assert all(len(line.split()) > 3 for line in everything)  # each says what it is
+
+
+@smoke
+@pytest.mark.parametrize("name", [g.id for g in games()])
+def test_info_of_a_game_has_its_description_and_settings(capsys, name):
+    code, out, _ = run(capsys, "info", name)
+    assert code == 0 and out.startswith(name) and "## Rewards" in out and "max_cycles" in out and "pettingzoo.make" in out
+
+
+def test_a_person_plays_a_game(capsys, monkeypatch):
+    pytest.importorskip("pettingzoo", reason="the extra multiagent is not installed")
+    monkeypatch.setattr("sys.stdin", io.StringIO("0\n99\n0\n"))
+    code, out, _ = run(capsys, "play", "milepost/negotiation-v0", "--seed", "0")
+    assert code == 0 and "there is no action 99" in out and "party_0 is done: success" in out
+    monkeypatch.setattr("sys.stdin", io.StringIO("quit\n"))
+    assert run(capsys, "play", "milepost/negotiation-v0")[1].rstrip().endswith("left")
+    assert "shows numbers" in run(capsys, "play", "milepost/negotiation-encoded-v0")[2]
 
 
 @smoke

@@ -18,6 +18,7 @@ SCORERS = {  # name: class, and a line about it
     "predicate": (f"{_HERE}.predicate:Predicates", "patterns or functions over the words of a transition; no model"),
     "minilm": (f"{_HERE}.minilm:EmbeddingJudge", "similarity of what is new to the sub-goal (MiniLM, 23 M parameters)"),
     "minilm_embedder": (f"{_HERE}.minilm:MiniLM", "sentence vectors (MiniLM, 384 numbers)"),
+    "hashed": (f"{_HERE}.hashed:Hashed", "vectors of hashed words; no model"),
     "smollm2": (f"{_HERE}.smollm2:SmolLM2", "yes or no by log-probability, few-shot and calibrated (SmolLM2-135M)"),
     "split": (f"{_HERE}.split:Split", "one scorer for questions, another for proposals or ratings"),
     "openai": (f"{_HERE}.endpoint:Endpoint", "openai:MODEL@URL, any compatible endpoint; JSON by schema"),

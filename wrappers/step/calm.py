@@ -15,9 +15,9 @@ comes late (``async``) counts for an episode that is still running, at the step 
 its own step; later it counts from the next occurrence on.
 
 Modes. ``table``: the authors' offline table, counts c of judgements by (observation, action), paid
-``(c - c_min) / (c_max - c_min)``, unknown keys 0. ``potential``: phi = beta * sum of the weights reached so far, paid
-``gamma phi' - phi`` with phi = 0 at termination and kept at truncation (Ng, Harada and Russell 1999). ``ordered``: a sub-goal
-counts only after all those before it.
+``(c - c_min) / (c_max - c_min)``, unknown keys 0 (``JudgementTable`` makes and keeps one). ``potential``: phi = beta * sum of
+the weights reached so far, paid ``gamma phi' - phi`` with phi = 0 at termination and kept at truncation (Ng, Harada and Russell
+1999). ``ordered``: a sub-goal counts only after all those before it.
 
 Invariance: ``potential`` is policy-invariant on the state that includes what has been reached; the plain bonus is not. Keep
 ``beta * sum w`` below the reward of success, or an agent may be content with the sub-goals; ``cap`` enforces a limit.
@@ -41,7 +41,7 @@ from ..maths import fingerprint, unless
 from ..scorers import serve
 from ..shaper import Shaper, nearest, use
 from ..types import Transition
-from .calm_judge import Judged, view_of
+from .calm_judge import Judged, shares, view_of
 
 Predicate = Callable[[Transition], "bool | None"]
 _OF_JUDGE = {"subgoals": "given", "view": "text", "task": "", "threshold": 0.5, "retro": True}  # with their defaults
@@ -162,8 +162,7 @@ class SubgoalOptions(Shaper):
                 raise ValueError(f"subgoal_options: {name!r} is {f!r}, a function of the Transition is expected")
         self._worth: dict[str, float] = dict(self.weights)
         if self.table:
-            low, high = min(self.table.values()), max(self.table.values())
-            self._worth = {k: (c - low) / (high - low) if high > low else float(c > 0) for k, c in self.table.items()}
+            self._worth = shares(self.table)
 
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
         """What holds already counts as reached, unpaid, in whatever order."""

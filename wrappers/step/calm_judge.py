@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from ..scorers import Proposal, Query, Question, Service
 from ..shaper import MissingFact, nearest
 from ..types import Trajectory, Transition
+from .calm_names import distinct
 
 LAYER = "subgoal_options"
 VIEWS = ("text", "message", "crop", "screen")  # observation conditions; the last two are CALM's
@@ -132,7 +133,7 @@ class Judged:
         (proposed,) = self._ask([Proposal(task)])
         if proposed is None:
             self.stats["no sub-goals proposed"] += 1
-        return proposed or ()
+        return distinct(proposed or ())
 
     def _ask(self, queries: Sequence[Query]) -> list[Any]:
         """As the service; the first time that the judge fails it is said, later failures are only counted."""
@@ -183,19 +184,31 @@ class Judged:
         if self.subgoals != "discover":
             return ()
         handle = self.service.handle(Proposal(task))
-        return self.service.arrived([handle]).get(handle) or ()
+        return distinct(self.service.arrived([handle]).get(handle) or ())
 
 
-def table_of(trajs: Sequence[Trajectory], judge: Judged, key: Callable[[Transition], str]) -> dict[str, float]:
-    """The authors' offline table: how often the judge found some sub-goal reached, by ``key`` of the transition.
+def table_of(
+    trajs: Sequence[Trajectory],
+    judge: Judged,
+    key: Callable[[Transition], str],
+    count: Literal["any", "each"] = "any",
+) -> dict[str, float]:
+    """The authors' offline table: how often the judge found a sub-goal reached, by ``key`` of the transition.
 
     CALM (arXiv 2409.12798) counts the annotations of each (observation, action) over many episodes; give the result to
-    ``SubgoalOptions(table=...)``.
+    ``SubgoalOptions(table=...)``. ``count``: a transition counts once, or once for each sub-goal that it reached.
     """
     counts: Counter[str] = Counter()
     for traj in trajs:
         seen = judge.begin(traj.obs[0], traj.infos[0])
         for t in traj:
             ((truth, seen),) = judge.truths([seen], [t])
-            counts[key(t)] += any(holds for _, holds in truth)
+            reached = sum(holds for _, holds in truth)
+            counts[key(t)] += reached if count == "each" else min(reached, 1)
     return {k: float(v) for k, v in sorted(counts.items())}
+
+
+def shares(counts: Mapping[str, float]) -> dict[str, float]:
+    """``(c - c_min) / (c_max - c_min)`` of each count; equal ones, where the authors divide by 0, are 1 (0 if all are 0)."""
+    low, high = min(counts.values(), default=0.0), max(counts.values(), default=0.0)
+    return {k: (c - low) / (high - low) if high > low else float(c > 0) for k, c in counts.items()}

@@ -21,6 +21,9 @@ episode: the paper's indicator pays at every step spent above the mark. Forward 
 reconstruction: with ``phi_0`` = 0 it equals the paper's ``H(s_0, s_t)`` and ``1 + H(goal, s_t)`` where these lie in [0, 1],
 elsewhere it cuts them. A scorer without an answer (None) leaves its view out; with none left phi stays where it was (the
 authors' code also reads a parse failure as "no change").
+
+Who says the hops: nobody (the progress fact), ``scorer``, a function of observations, or ``judge``, a scorer of ``scorers``
+that reads the two states as texts, see ``hop_judge``: what the paper trains a vision-language model for.
 """
 
 from __future__ import annotations
@@ -33,23 +36,13 @@ from typing import Any, Literal
 import numpy as np
 
 from ..maths import clip, number, unless
+from ..scorers import serve
 from ..shaper import Shaper, use
 from ..types import Transition
+from .hop_judge import HopJudge, advance, hop, shown
 
 View = Literal["incremental", "forward", "backward"]
 Hop = Callable[[Any, Any, Any, Any], "float | None"]
-
-
-def hop(p: Any, q: Any) -> Any:
-    """The label ``H`` of a hop from progress ``p`` to ``q``, floats or arrays in [0, 1]; 0 where nothing can change."""
-    up = q >= p
-    whole = up * (1 - p) + (1 - up) * p
-    return (q - p) / (whole + (whole == 0))
-
-
-def advance(phi: Any, h: Any) -> Any:
-    """Progress after the hop ``h`` in [-1, 1] from ``phi`` in [0, 1]; the inverse of ``hop`` in its second argument."""
-    return phi + h * ((h >= 0) * (1 - phi) + (h < 0) * phi)
 
 
 def trust(forward: Any, backward: Any, alpha: float) -> Any:
@@ -71,11 +64,11 @@ class HopProgress(Shaper):
     """
 
     key: str = "progress"
-    """Info key of the progress in [0, 1], used when no scorer is given."""
+    """Info key of the progress in [0, 1], used when no scorer and no judge is given."""
     scorer: str | Hop = ""
     """``hop(before, after, start, goal)`` of four observations, in [-1, 1] or None; a function or ``"module:function"``."""
     goal: str = ""
-    """Key of the reset info with the goal observation, for a scorer."""
+    """Key of the reset info with the goal observation, for a scorer or a judge."""
     views: tuple[View, ...] = ("incremental", "forward", "backward")
     """Which views are fused."""
     consistency: float | None = None
@@ -88,6 +81,14 @@ class HopProgress(Shaper):
     """Progress that counts as success."""
     terminal_potential: float | None = 0.0
     """Potential of a terminal state; None keeps phi there, as the paper does."""
+    judge: Any = None
+    """Who says the hops of two texts: a scorer of questions or ratings, its name or settings, see ``scorers.serve``."""
+    ask: Literal["question", "rating"] = "question"
+    """What a judge is asked: of two states, is the second nearer or farther; or of each state, how far it is."""
+    task: str = ""
+    """What a judge is told about the task; empty: what the first observation says of it."""
+    text: str = ""
+    """Info key of what a judge sees of a state; ``""``: the observation, which is a text then."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,7 +102,11 @@ class HopProgress(Shaper):
             raise ValueError(
                 "hop_progress: consistency is 0 or more and needs the incremental, forward and backward views"
             )
-        if self.scorer and "backward" in self.views and not self.goal:
+        if self.scorer and self.judge is not None:
+            raise ValueError("hop_progress: a judge takes the place of a scorer: give one of them")
+        if self.judge is None and (self.task or self.text or self.ask != "question"):
+            raise ValueError("hop_progress: task, text and ask are settings for a judge, and none is given: add judge=")
+        if self._asks and "backward" in self.views and not self.goal:
             raise ValueError(
                 "hop_progress: the backward view of a scorer needs goal, the info key of the goal observation"
             )
@@ -109,32 +114,39 @@ class HopProgress(Shaper):
             raise ValueError("hop_progress: success_bonus is 0 or more and success_at in (0, 1]")
 
     @property
+    def _asks(self) -> bool:
+        """Does somebody say the hops?"""
+        return bool(self.scorer) or self.judge is not None
+
+    @property
     def policy_invariant(self) -> bool:  # type: ignore[override]
         """Only the potential part, 0 at termination, of a potential that the path cannot change."""
-        of_state = not self.scorer or ("incremental" not in self.views and self.consistency is None)
+        of_state = not self._asks or ("incremental" not in self.views and self.consistency is None)
         return of_state and self.terminal_potential == 0 and self.success_bonus == 0
 
     @property
     def columnar(self) -> bool:  # type: ignore[override]
         """The fact comes as an array, a scorer sees one pair."""
-        return not self.scorer
+        return not self._asks
 
     @property
     def needs(self) -> Sequence[str]:  # type: ignore[override]
-        """The fact, or the scorer's goal."""
-        if not self.scorer:
-            return (self.key,)
-        return (self.goal,) if self.goal else ()
+        """The fact, or the goal, and what a judge sees."""
+        return tuple(k for k in (self.goal, self.text) if k) if self._asks else (self.key,)
 
     def setup(self, rng: np.random.Generator) -> None:
-        """Looks the scorer up; ``_stats`` counts its silences."""
-        self._hop = use(self.scorer) if self.scorer else None
+        """Looks the scorer up, or serves the judge; ``_stats`` counts its silences."""
+        self._judged = HopJudge(serve(self.judge), self.ask, self.task) if self.judge is not None else None
+        self._hop: Hop | None = use(self.scorer) if self.scorer else self._judged
         if self._hop is not None and not callable(self._hop):
             raise ValueError(f"hop_progress: scorer is {self._hop!r}, a function of four observations is expected")
         self._stats: Counter[str] = Counter()
 
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
         """A scorer starts at 0, the fact where it stands."""
+        if self._judged is not None:
+            seen, goal = shown(obs, info, self.text), str(info[self.goal]) if self.goal else ""
+            return 0.0, 0.0, seen, seen, goal, False
         if self._hop is not None:
             return 0.0, 0.0, obs, obs, info[self.goal] if self.goal else None, False
         phi = clip(number(info[self.key]), 0.0, 1.0)
@@ -143,11 +155,12 @@ class HopProgress(Shaper):
     def step(self, state: Any, t: Transition) -> tuple[Any, Any]:
         """Fuses the views into the new progress and pays its discounted change."""
         phi, held, before, start, goal, paid = state
-        seen = t.next_obs if self._hop is not None else clip(number(t.info[self.key]), 0.0, 1.0)
+        seen = self._seen(t)
         start_phi = 0.0 if self._hop is not None else start
         view: dict[str, Any] = {}
         for name in self.views:
-            base, origin = {"incremental": (phi, before), "forward": (start_phi, start), "backward": (1.0, goal)}[name]
+            base = {"incremental": phi, "forward": start_phi, "backward": 1.0}[name]
+            origin = {"incremental": before, "forward": start, "backward": goal}[name]
             h = hop(origin, seen) if self._hop is None else self._ask(origin, seen, start, goal)
             if h is not None:
                 view[name] = advance(base, h)
@@ -161,6 +174,35 @@ class HopProgress(Shaper):
         bonus = self.success_bonus * (reached & (1 - paid)) if self.success_bonus else 0.0
         reward = t.reward + (self.gamma * potential - held) + bonus
         return reward, (new, potential, seen, start, goal, paid | reached)
+
+    def steps(self, states: list[Any], ts: Sequence[Transition]) -> list[Any]:
+        """The same for several streams: a judge is asked about all their pairs at once."""
+        if self._judged is not None:
+            pairs = [
+                ({"incremental": before, "forward": start, "backward": goal}[name], self._seen(t), start, goal)
+                for (_, _, before, start, goal, _), t in zip(states, ts)
+                for name in self.views
+            ]
+            self._judged.prepare(pairs)
+        return super().steps(states, ts)
+
+    def _seen(self, t: Transition) -> Any:
+        """The evidence after a step."""
+        if self._judged is not None:
+            return shown(t.next_obs, t.info, self.text)
+        return t.next_obs if self._hop is not None else clip(number(t.info[self.key]), 0.0, 1.0)
+
+    def stats(self) -> dict[str, float]:
+        """Counts of the layer and, as ``judge/...``, of the judge."""
+        judged = self._judged.service.report() if self._judged is not None else {}
+        return super().stats() | {f"judge/{k}": v for k, v in judged.items()}
+
+    def close(self) -> None:
+        """Ends the judge's worker and closes its file, unless the judge is somebody else's."""
+        super().close()
+        judged: HopJudge | None = getattr(self, "_judged", None)
+        if judged is not None and judged.service is not self.judge:
+            judged.service.close()
 
     def _ask(self, origin: Any, seen: Any, start: Any, goal: Any) -> float | None:
         assert self._hop is not None
