@@ -77,7 +77,14 @@ def called(x, **subgoals):
 
 def judged(state):
     """What others know of a state: values, verdicts, similarities."""
-    return {"value": state / 5, "verifiable": False, "similarity": state / 10, "consistent": 0.5}
+    return {
+        "value": state / 5,
+        "verifiable": False,
+        "similarity": state / 10,
+        "message": f"you are at {state}",
+        "consistent": 0.5,
+        "grade": 1 + state % 5,
+    }
 
 
 def facts_of(state):
@@ -516,6 +523,15 @@ def test_memory_survives_state_dict(layers):
 
 # -- the conformance kit -----------------------------------------------------------------------------
 SETTINGS = {
+    "caption_reward": {"labels": {"you are at 3": 1.0, "you are at 1": 0.2}},
+    "contrastive_goal": {"positive": ["at 4"], "negative": ["at 0"], "key": "message", "form": "weighted"},
+    "judgement_table": {
+        "judge": {"scorer": "predicate", "patterns": {"go": "at [34]"}},
+        "subgoals": ["go"],
+        "view": "message",
+        "task": "go",
+    },
+    "shapley_steps": {"value": "milepost.wrappers.episode.scar:covered"},
     "focus": {"of": "env", "child": {"shaper": "scale", "factor": 2.0}},
     "scale": {"factor": 2.0},
     "gate": {"child": {"shaper": "scale", "factor": 2.0}, "key": "progress"},
@@ -527,7 +543,9 @@ SETTINGS = {
     "gated_bonus": {"gate": "env"},
     "gated_reward_accumulation": {"high": ("env",)},
     "fused_advantage": {"process": ("env",)},
+    "implicit_process": {"reference": "start", "actions": 2},
     "episodic_count_discount": {"child": {"shaper": "scale", "factor": 2.0}},
+    "term_blend": {"terms": ("env",), "start": 0.5},
 }
 
 

@@ -118,7 +118,13 @@ def test_a_method_imports_no_stack_no_host_and_no_other_method():
                 if isinstance(node, ast.ImportFrom) and node.level:
                     module = node.module or ""
                     own = path.stem.split("_")[0]  # a method may be split over files of its own name
-                    if node.level == 2 and module.split(".")[0] not in ("types", "shaper", "maths", "scorers", "models"):
+                    if node.level == 2 and module.split(".")[0] not in (
+                        "types",
+                        "shaper",
+                        "maths",
+                        "scorers",
+                        "models",
+                    ):
                         wrong.append(f"{path.name}:{node.lineno} ..{module}")
                     if node.level == 1 and not module.startswith(own):
                         wrong.append(f"{path.name}:{node.lineno} .{module}")

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from milepost.wrappers import (
+    CaptionReward,
     Checklist,
     Clip,
     Conserve,
     Constraints,
+    ContrastiveGoal,
     CountBonus,
     DifferenceReward,
     EpisodicCountDiscount,
@@ -17,28 +19,36 @@ from milepost.wrappers import (
     Gate,
     GatedBonus,
     GatedRewardAccumulation,
+    GradedOutcome,
+    GraphDistance,
     HopProgress,
     HybridReward,
+    ImplicitProcess,
     InequityAversion,
     InformationGain,
+    JudgementTable,
     Krc,
     LatentReward,
     LengthPenalty,
     Mix,
+    ModelReward,
     MultiplicativeProgress,
     Normalize,
     PotentialShaping,
     ProgressAttribution,
+    ReferenceReward,
     ReNorm,
     Scale,
     ScoreDelta,
     ScoreDeltaWin,
     SelfReferential,
     ShapleyCredit,
+    ShapleySteps,
     Stack,
     SubgoalOptions,
     SweetSpot,
     TeamSpirit,
+    TermBlend,
     ToolMatch,
     Trajectory,
     TurningPoints,
@@ -60,12 +70,19 @@ HACKS = {
 }
 ZETA = 1.2020569031595942  # of 3
 
+NEAR_THE_DOOR = ContrastiveGoal(positive=("a door opens",), negative=("you wait",), key="message", clip="auto")
+
 # method: (an instance, most that it pays for n steps for which the environment pays x in sum), as its docstring says
 ROWS = {
+    "caption_reward": (
+        CaptionReward(labels={"a door opens": 1.0}),
+        lambda n, x: x + 0.4 * n,
+    ),  # without counts: every time
     "checklist": (Checklist(), lambda n, x: x + 1.0),  # one item, once
     "clip": (Clip(-1, 1), lambda n, x: min(x, n)),
     "conserve": (Conserve(SubgoalOptions(beta=0.5)), lambda n, x: x),
     "constraints": (Constraints(upper={"costly": 0.1}), lambda n, x: x / 2),  # equal weights, no cost
+    "contrastive_goal": (NEAR_THE_DOOR, lambda n, x: x + n),  # 1 for each step there
     "count_bonus": (CountBonus(0.1), lambda n, x: x + 0.1 * (2 * math.sqrt(2 * n) - 1)),  # of two things in turn
     "difference_reward": (DifferenceReward(), lambda n, x: x),  # all that a team of one gets
     "episodic_count_discount": (EpisodicCountDiscount(), lambda n, x: min(x, 2.0 * ZETA)),
@@ -73,27 +90,41 @@ ROWS = {
     "gate": (Gate(SubgoalOptions(beta=0.5), key="progress", threshold=0.4), lambda n, x: x + 0.5),
     "gated_bonus": (GatedBonus(), lambda n, x: x),  # the outcome is 0
     "gated_reward_accumulation": (GatedRewardAccumulation(), lambda n, x: 0.0),  # the outcome alone, and it is 0
+    "graded_outcome": (GradedOutcome(), lambda n, x: x + 0.75),  # a judge that gives a 4, once
+    "graph_distance": (GraphDistance(gamma=1.0), lambda n, x: x),  # nobody has succeeded: no goal on the map
     "hop_progress": (HopProgress(gamma=1.0, success_bonus=0.5, success_at=0.45), lambda n, x: x + 0.25 + 0.5),
     "hybrid_reward": (HybridReward(), lambda n, x: x + 0.5),  # a model's score, once
+    "implicit_process": (ImplicitProcess(reference="start", actions=2), lambda n, x: x),  # nothing is learned yet
     "inequity_aversion": (InequityAversion(), lambda n, x: x),  # alone: nobody to compare with
     "information_gain": (InformationGain(), lambda n, x: x + 1.0),  # one rise of lp by 1, before the last step
+    "judgement_table": (
+        JudgementTable(table={"a door opens": 1.0}, key=lambda t: t.info["message"]),
+        lambda n, x: x + 0.1 * n,  # an entry pays each time
+    ),
     "krc": (Krc(facts=("progress",), gamma=1.0), lambda n, x: x + 0.25),
     "latent_reward": (LatentReward(), lambda n, x: 0.0),  # nothing is fitted yet
     "length_penalty": (LengthPenalty(), lambda n, x: x),
     "mix": (Mix([Uniform(), ScoreDelta()]), lambda n, x: x + 0.25 / 2),
+    "model_reward": (ModelReward(), lambda n, x: 0.0),  # nothing is fitted yet
     "multiplicative_progress": (MultiplicativeProgress(), lambda n, x: x + 0.25),
     "normalize": (Normalize(), lambda n, x: math.inf if x else 0.0),  # keeps zeros and signs, promises no size
     "potential_shaping": (PotentialShaping(key="progress", gamma=1.0), lambda n, x: x + 0.25),
     "progress_attribution": (ProgressAttribution(), lambda n, x: x),
     "re_norm": (ReNorm(), lambda n, x: 0.0),  # without success no process score pays
+    "reference_reward": (ReferenceReward(), lambda n, x: x),  # no word of the reference is said
     "scale": (Scale(2.0, ScoreDelta()), lambda n, x: x + 2 * 0.25),
     "score_delta": (ScoreDelta(), lambda n, x: x + 0.25),
     "score_delta_win": (ScoreDeltaWin(), lambda n, x: x + 0.25),
     "self_referential": (SelfReferential(), lambda n, x: x),  # no success to be near to
     "shapley_credit": (ShapleyCredit(), lambda n, x: x),
+    "shapley_steps": (
+        ShapleySteps(value="milepost.wrappers.episode.scar:covered", orders=4),
+        lambda n, x: 1.0,
+    ),  # one sub-goal
     "subgoal_options": (SubgoalOptions(beta=0.5), lambda n, x: x + 0.5),  # once
     "sweet_spot": (SweetSpot(), lambda n, x: x + 0.5 * 0.5),  # the tier of .5, once
     "team_spirit": (TeamSpirit(), lambda n, x: x),
+    "term_blend": (TermBlend(("format",)), lambda n, x: x),  # the naive sum, until a trainer says otherwise
     "tool_match": (ToolMatch(), lambda n, x: x + 1.0),  # one call of the reference, once
     "turning_points": (TurningPoints(), lambda n, x: x + 0.25),  # without turns it telescopes
     "uniform": (Uniform(), lambda n, x: x),
@@ -122,6 +153,8 @@ def facts(better):
         "scores": {"goal": 8.0 if better else 2.0},
         "attribution": 3 if better else 1,
         "latent_factors": [float(better)],
+        "grade": 4 if better else 1,
+        "message": "a door opens" if better else "you wait",
         "valid_action": True,
         "success": False,
     }

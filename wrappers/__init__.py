@@ -4,10 +4,16 @@ if __name__ != "milepost.wrappers":
     raise ImportError("import this folder as milepost.wrappers")
 
 from .combine import Clip, Conserve, Focus, Gate, Mix, Normalize, Scale
+from .episode.archer import UtteranceCritic
 from .episode.gra import GatedRewardAccumulation
+from .episode.graded import GradedOutcome
+from .episode.istar import ImplicitProcess
 from .episode.lare import LatentReward
 from .episode.match_tir import ToolMatch
+from .episode.model_reward import ModelReward
+from .episode.reference_reward import ReferenceReward
 from .episode.renorm import ReNorm
+from .episode.scar import ShapleySteps
 from .episode.score_delta_win import ScoreDeltaWin
 from .episode.sotopia import UtteranceAttribution
 from .episode.spa import ProgressAttribution
@@ -33,32 +39,39 @@ from .group.vgpo import ValueAnchored
 from .hosts import shape
 from .shaper import MissingFact, Shaper, allow_import, catalog, load
 from .stack import Stack
+from .step.blend import TermBlend
 from .step.calm import SubgoalOptions
+from .step.calm_table import JudgementTable
 from .step.carl import MultiplicativeProgress
 from .step.cm2 import Checklist
 from .step.constraints import Constraints
 from .step.count_bonus import CountBonus
 from .step.count_discount import EpisodicCountDiscount
 from .step.difference import DifferenceReward
+from .step.g4rl import GraphDistance
 from .step.gated_bonus import GatedBonus
 from .step.hop_progress import HopProgress
 from .step.hybrid import HybridReward
 from .step.igpo import InformationGain
 from .step.inequity import InequityAversion
 from .step.krc import Krc
+from .step.oni import CaptionReward
 from .step.potential import PotentialShaping
 from .step.score_delta import ScoreDelta
 from .step.shapley import ShapleyCredit
 from .step.team_spirit import TeamSpirit
+from .step.vlm_rl import ContrastiveGoal
 from .step.weighted_tests import WeightedTests
 from .types import Group, Level, Trajectory, Transition
 
 __all__ = [
+    "CaptionReward",
     "Centered",
     "Checklist",
     "Clip",
     "Conserve",
     "Constraints",
+    "ContrastiveGoal",
     "CountBonus",
     "DenseTestAdvantage",
     "DifferenceReward",
@@ -70,12 +83,16 @@ __all__ = [
     "Gate",
     "GatedBonus",
     "GatedRewardAccumulation",
+    "GradedOutcome",
+    "GraphDistance",
     "Group",
     "Grpo",
     "HopProgress",
     "HybridReward",
+    "ImplicitProcess",
     "InequityAversion",
     "InformationGain",
+    "JudgementTable",
     "Krc",
     "LatentReward",
     "LengthPenalty",
@@ -83,6 +100,7 @@ __all__ = [
     "ListwiseAdvantage",
     "MissingFact",
     "Mix",
+    "ModelReward",
     "MultiplicativeProgress",
     "Normalize",
     "OutlierFilter",
@@ -90,6 +108,7 @@ __all__ = [
     "PotentialShaping",
     "ProgressAttribution",
     "ReNorm",
+    "ReferenceReward",
     "Rloo",
     "Scale",
     "ScoreDelta",
@@ -97,10 +116,12 @@ __all__ = [
     "SelfReferential",
     "Shaper",
     "ShapleyCredit",
+    "ShapleySteps",
     "Stack",
     "SubgoalOptions",
     "SweetSpot",
     "TeamSpirit",
+    "TermBlend",
     "ToolMatch",
     "TournamentAdvantage",
     "Trajectory",
@@ -110,6 +131,7 @@ __all__ = [
     "TurningPoints",
     "Uniform",
     "UtteranceAttribution",
+    "UtteranceCritic",
     "ValueAnchored",
     "WeightedTests",
     "allow_import",

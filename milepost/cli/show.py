@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from typing import Any
@@ -35,6 +36,28 @@ def summary(cls: type) -> str:
     return (doc or "").strip().split("\n")[0]
 
 
+def paper(cls: type) -> str:
+    """Where a shaper's formula is from: the first arXiv number of its file, else the first name with a year."""
+    doc = (cls.__doc__ if cls.__module__.endswith(".combine") else sys.modules[cls.__module__].__doc__) or ""
+    if found := re.search(r"arXiv[\s:]+(\d{4}\.\d{4,5})", doc):
+        return f"arXiv {found[1]}"
+    name = r"[A-Z][\w-]+(?:,? (?:et al\.|(?:and|&) [A-Z][\w-]+))?"
+    found = re.search(rf"{name}\s+\(\d{{4}}\)|[A-Z][\w-]+ et al\.\s+\d{{4}}", doc)
+    return " ".join(found[0].split()) if found else "-"
+
+
+def claims(cls: type) -> str:
+    """Its invariance class, as it claims; ``conformance`` checks it."""
+    said = []
+    for claim in ("policy_invariant", "return_preserving"):
+        value = inspect.getattr_static(cls, claim)
+        if value is True:
+            said.append(claim.replace("_", " "))
+        elif isinstance(value, property):
+            said.append(claim.replace("_", " ") + " (by setting)")
+    return ", ".join(said) or "neither"
+
+
 def list_all(kind: str | None) -> None:
     """Ids, shapers, agents, scorers, a line each."""
     if kind in (None, "env"):
@@ -45,7 +68,7 @@ def list_all(kind: str | None) -> None:
             print(f"game    {g.id:38s} {g.summary}")
     if kind in (None, "shaper"):
         for name, cls in sorted(catalog().items()):
-            print(f"shaper  {name:38s} {summary(cls)}")
+            print(f"shaper  {name:38s} {summary(cls)} [{paper(cls)}; {claims(cls)}]")
     if kind in (None, "agent"):
         for name, (_, what) in AGENTS.items():
             print(f"agent   {name:38s} {what}")

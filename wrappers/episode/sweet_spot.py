@@ -72,8 +72,8 @@ class SweetSpot(Shaper):
         """Q of a nearness."""
         s = clip(float(nearness), 0.0, 1.0)
         if self.edges:
-            side = "right" if self.rounding == "floor" else "left"
-            zone = int(np.searchsorted(self.edges, s, side)) + (self.rounding == "ceil" and s > 0)
+            passed = sum(e <= s if self.rounding == "floor" else e < s for e in self.edges)
+            zone = passed + (self.rounding == "ceil" and s > 0)
             return min(zone, len(self.edges) + 1) / (len(self.edges) + 1) if s < 1 else 1.0
         x = round(self.zones * s, 9)  # 0.29 * 100 is 28.999999999999996
         return float(np.floor(x) if self.rounding == "floor" else np.ceil(x)) / self.zones
