@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import milepost  # noqa: F401  registers the ids
+from milepost.cli.show import claims, paper
 from milepost.envs.registry import entries, games
 from milepost.wrappers.shaper import Shaper, catalog, use
 
@@ -60,17 +61,6 @@ def method_page(name: str, cls: type[Shaper]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def claims(cls: type[Shaper]) -> str:
-    said = []
-    for claim in ("policy_invariant", "return_preserving"):
-        value = inspect.getattr_static(cls, claim)
-        if value is True:
-            said.append(claim.replace("_", " "))
-        elif isinstance(value, property):
-            said.append(claim.replace("_", " ") + " (by setting)")
-    return ", ".join(said) or "neither"
-
-
 def folder(cls: type[Shaper]) -> str:
     part = cls.__module__.split(".")[2]
     return {"combine": "combinator"}.get(part, part)
@@ -81,13 +71,13 @@ def methods() -> dict[str, str]:
     for name, cls in sorted(catalog().items(), key=lambda x: (folder(x[1]), x[0])):
         pages[f"methods/{name}.md"] = method_page(name, cls)
         doc = inspect.cleandoc((inspect.getmodule(cls).__doc__ if folder(cls) != "combinator" else cls.__doc__) or "")
-        rows.append([f"[{cls.__name__}](methods/{name}.md)", folder(cls), claims(cls), doc.split("\n")[0]])
+        rows.append([f"[{cls.__name__}](methods/{name}.md)", folder(cls), paper(cls), claims(cls), doc.split("\n")[0]])
     toc = "```{toctree}\n:hidden:\n:glob:\n\nmethods/*\n```\n"
     pages["methods.md"] = (
         "# Methods\n\nEach published method is one file of `wrappers/`; the folder says when it runs: at every "
         "**step**, at the end of an **episode**, or over a **group** of episodes (advantages). The claims are checked, "
         "not believed (`milepost.wrappers.conformance`).\n\n"
-        + table(["method", "runs at", "invariance", "in one line"], rows)
+        + table(["method", "runs at", "paper", "invariance", "in one line"], rows)
         + "\n\n"
         + toc
     )
