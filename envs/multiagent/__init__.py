@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from ..registry import games
 
 
@@ -24,4 +26,5 @@ def register_all() -> None:
                 pettingzoo.register(kind, row.id, f"{row.module}:{factory}", kwargs=dict(row.kwargs))
 
 
-register_all()
+if find_spec("pettingzoo") is not None:  # the rules of the games can be read without it
+    register_all()
