@@ -58,7 +58,9 @@ def test_list_has_a_line_for_everything_and_kind_picks(capsys):
 @pytest.mark.parametrize("name", [g.id for g in games()])
 def test_info_of_a_game_has_its_description_and_settings(capsys, name):
     code, out, _ = run(capsys, "info", name)
-    assert code == 0 and out.startswith(name) and "## Rewards" in out and "max_cycles" in out and "pettingzoo.make" in out
+    assert (
+        code == 0 and out.startswith(name) and "## Rewards" in out and "max_cycles" in out and "pettingzoo.make" in out
+    )
 
 
 def test_a_person_plays_a_game(capsys, monkeypatch):

@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib
 import importlib.metadata
+import math
 import re
 import types
 import typing
@@ -51,6 +52,7 @@ class Shaper:
     )
     pool: ClassVar[Literal["task", "joint", "batch"]] = "task"  # what group() gets; joint: the agents of one episode
     stateless: ClassVar[bool] = False  # steps() ignores states: whole episodes go through in one batch
+    unbounded: ClassVar[Sequence[str]] = ()  # settings that may be infinite; all others are finite
     version: ClassVar[int] = 1  # raised when the same settings give other rewards
     late: bool = False  # reads facts that only a trainer adds to meta: runs in the tail
     columnar: bool = False  # init and step are array operations: one call serves all lanes
@@ -237,13 +239,20 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if origin is tuple and args[-1:] == (Ellipsis,):
         return isinstance(value, tuple) and all(_fits(v, args[0]) for v in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
+    if origin in (dict, Mapping):
+        return isinstance(value, origin) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
     return not isinstance(hint, type) or isinstance(value, hint)
 
 
+def _infinite(value: Any) -> bool:
+    if isinstance(value, (float, np.floating)):
+        return math.isinf(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return any(map(_infinite, parts))
+
+
 def check_settings(shaper: Shaper) -> None:
-    """Refuses settings of the wrong type by name; a list (from JSON) becomes a tuple where the field says tuple.
+    """Refuses settings of the wrong type, and infinite ones where they mean nothing, by name; a list (from JSON) becomes a tuple where the field says tuple.
 
     Raises:
         ValueError: names the setting, what was given and what is allowed.
@@ -265,6 +274,8 @@ def check_settings(shaper: Shaper) -> None:
                 f"{snake(type(shaper).__name__)}: setting {f.name!r} is {value!r}, allowed is "
                 f"{allowed or str(hint).replace('typing.', '')}"
             )
+        if f.name not in cls.unbounded and _infinite(value):
+            raise ValueError(f"{snake(cls.__name__)}: setting {f.name!r} is {value!r}, allowed is what is finite")
 
 
 # -- names to objects --------------------------------------------------------------------------

@@ -19,11 +19,11 @@ def register_all() -> None:
         raise ModuleNotFoundError(
             "games for several agents need PettingZoo: pip install 'milepost[multiagent]'"
         ) from None
-    registries = {"aec": pettingzoo.aec_registry, "parallel": pettingzoo.parallel_registry}
     for row in games():
-        for kind, factory in (("aec", "env"), ("parallel", "parallel_env")):
-            if row.id not in registries[kind]:
-                pettingzoo.register(kind, row.id, f"{row.module}:{factory}", kwargs=dict(row.kwargs))
+        if row.id not in pettingzoo.aec_registry:
+            pettingzoo.register("aec", row.id, f"{row.module}:env", kwargs=dict(row.kwargs))
+        if row.id not in pettingzoo.parallel_registry:
+            pettingzoo.register("parallel", row.id, f"{row.module}:parallel_env", kwargs=dict(row.kwargs))
 
 
 if find_spec("pettingzoo") is not None:  # the rules of the games can be read without it

@@ -175,7 +175,9 @@ class Arena(Game):
 
     def read(self, action: Any) -> str:
         """An action as text, with its spaces; see ``Game.read``."""
-        return action.strip()[: self.max_length] if isinstance(action, str) else super().read(action)
+        if not isinstance(action, str):
+            return super().read(action)
+        return action.strip()[: self.max_length].encode(errors="replace").decode()
 
     def _act(self, agent: str, command: str) -> bool:
         me = self._me(agent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
@@ -18,6 +19,9 @@ from ..text.render import draw
 MODES = ("ansi", "human", "rgb_array")
 WAIT = "wait"
 SAID = 400  # characters of one utterance that are kept
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+)  # line ends, terminal codes, halves of characters
 
 
 class Game:
@@ -33,6 +37,7 @@ class Game:
     - ``_begin(task) -> world``: a new world, from the number of the task and ``self.np_random`` alone;
     - ``_act(agent, command) -> bool``: what the agent does; False if it cannot be done, which then changes nothing. ``wait``
       and the empty command do not come here;
+    - ``_waits(agent)``: optional, forgets why the agent's action before could not be done;
     - ``_cycle()``: optional, what happens when all have acted;
     - ``_look(agent) -> str``: all that the agent knows, the six lines that matter most first; of agents that left too;
     - ``_choices(agent) -> commands``: what the agent could do, made from what it sees, ``wait`` left out; where any words can
@@ -123,6 +128,9 @@ class Game:
 
     def _act(self, agent: str, command: str) -> bool:
         raise NotImplementedError
+
+    def _waits(self, agent: str) -> None:
+        pass
 
     def _cycle(self) -> None:
         pass
@@ -223,7 +231,9 @@ class Game:
         """
         command = self.read(action)
         valid = True
-        if self._failure is None and command not in ("", WAIT):
+        if command in ("", WAIT):
+            self._waits(agent)
+        elif self._failure is None:
             try:
                 valid = bool(self._act(agent, command))
             except InfraError as e:
@@ -238,10 +248,10 @@ class Game:
             TypeError: it is neither.
         """
         if isinstance(action, str):
-            return " ".join(action.split())[: self.max_length]
+            return one_line(action)[: self.max_length]
         if isinstance(action, Mapping):
             try:
-                return json.dumps(dict(action))
+                return json.dumps(dict(action))[: self.max_length]
             except (TypeError, ValueError, RecursionError):
                 pass
         raise TypeError(f"an action is a string, or a mapping that JSON can hold, not {type(action).__name__}")
@@ -361,8 +371,13 @@ class Game:
         self._load(snapshot["world"])
 
 
+def one_line(text: str) -> str:
+    """A text without line ends, control characters, lone surrogates and double spaces: what an agent says is one line."""
+    return " ".join(_CONTROL.sub(" ", text).split())
+
+
 def as_words(command: str) -> str:
-    """``{"offer": {...}}`` as the text that means the same."""
+    """``{"offer": {...}}`` as the text that means the same, in one line."""
     if not command.startswith("{"):
         return command
     try:
@@ -372,4 +387,4 @@ def as_words(command: str) -> str:
         return command
     if isinstance(what, dict):
         what = ", ".join(f"{k}={v}" for k, v in what.items())
-    return f"{kind} {what}"
+    return one_line(f"{kind} {what}")

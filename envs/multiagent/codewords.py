@@ -124,7 +124,7 @@ class Codewords(Game):
 
     def _act(self, agent: str, command: str) -> bool:
         board, (master, team) = self.world, self._places[agent]
-        board.told.pop(agent, None)
+        self._waits(agent)
         kind, _, rest = as_words(command).partition(" ")
         rest = rest.lower()
         if self._over():
@@ -142,6 +142,9 @@ class Codewords(Game):
         if told:
             board.told[agent] = told
         return not told
+
+    def _waits(self, agent: str) -> None:
+        self.world.told.pop(agent, None)
 
     def _give(self, team: int, rest: str) -> str:
         board = self.world

@@ -156,7 +156,7 @@ class Commons(Game):
     def _act(self, agent: str, command: str) -> bool:
         world, me = self.world, self._me(agent)
         world.chosen[me] = STAY
-        world.told.pop(me, None)
+        self._waits(agent)
         word = _word(command)
         if word in ("stay", "wait"):
             return True
@@ -175,6 +175,9 @@ class Commons(Game):
         else:
             world.told[me] = f"say {', '.join(filter(None, (*MOVES, self.tool)))} or wait"
         return False
+
+    def _waits(self, agent: str) -> None:
+        self.world.told.pop(self._me(agent), None)
 
     def _cycle(self) -> None:
         world = self.world

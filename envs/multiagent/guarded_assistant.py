@@ -131,7 +131,7 @@ class GuardedAssistant(Game):
 
     def _act(self, agent: str, command: str) -> bool:
         world = self.world
-        world.errors.pop(agent, None)
+        self._waits(agent)
         kind, _, rest = as_words(command).partition(" ")
         text = self._words(agent, kind, rest.strip())
         if text.startswith("!"):
@@ -145,6 +145,9 @@ class GuardedAssistant(Game):
         else:
             self._asked(text)
         return True
+
+    def _waits(self, agent: str) -> None:
+        self.world.errors.pop(agent, None)
 
     def _words(self, agent: str, kind: str, what: str) -> str:
         """What an action says; with ``!`` in front, why it cannot be said."""

@@ -124,7 +124,7 @@ class HiddenRole(Game):
 
     def _act(self, agent: str, command: str) -> bool:
         village, me = self.world, self._numbers[agent]
-        village.told.pop(me, None)
+        self._waits(agent)
         kind, _, rest = as_words(command).partition(" ")
         told = self._refusal(me, kind, rest)
         if told:
@@ -142,6 +142,9 @@ class HiddenRole(Game):
             return True
         village.said = [*village.said, f"{agent}: {rest if kind == 'say' else f'{kind} {rest}'}"][-KEPT:]
         return True
+
+    def _waits(self, agent: str) -> None:
+        self.world.told.pop(self._numbers[agent], None)
 
     def _refusal(self, me: int, kind: str, rest: str) -> str:
         """Why something cannot be done now, or nothing."""

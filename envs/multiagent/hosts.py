@@ -109,9 +109,8 @@ class ParallelGame(_Host, ParallelEnv):  # type: ignore[misc]
             raise RuntimeError("no agent is left: call reset() before step()")
         if missing := [a for a in self.agents if a not in actions]:
             raise KeyError(f"no action for {', '.join(missing)}; every agent in agents needs one")
-        commands = {
-            a: self.face.command(a, actions[a]) for a in self.agents
-        }  # an index is what was shown, not what is now
+        # an index is what was shown, not what is now; what cannot be read changes nothing
+        commands = {a: game.read(self.face.command(a, actions[a])) for a in self.agents}
         for a in self.agents:
             game.act(a, commands[a])
         game.end_cycle()
@@ -173,9 +172,10 @@ class AECGame(_Host, AECEnv):  # type: ignore[misc]
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
+        command = self.game.read(self.face.command(agent, action))
         self._cumulative_rewards[agent] = 0.0
         self.rewards = dict.fromkeys(self.agents, 0.0)
-        self.game.act(agent, self.face.command(agent, action))
+        self.game.act(agent, command)
         here = self.agents.index(agent)
         if here + 1 < len(self.agents):
             self.agent_selection = self.agents[here + 1]

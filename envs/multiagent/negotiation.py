@@ -176,7 +176,7 @@ class Negotiation(Game):
 
     def _act(self, agent: str, command: str) -> bool:
         table, me = self.world, self._party(agent)
-        table.told.pop(me, None)
+        self._waits(agent)
         if table.deal is not None:
             return False
         kind, _, rest = as_words(command).partition(" ")
@@ -194,6 +194,9 @@ class Negotiation(Game):
         table.number += 1
         table.offers[table.number], table.accepted[table.number] = (me, deal), set()
         return True
+
+    def _waits(self, agent: str) -> None:
+        self.world.told.pop(self._party(agent), None)
 
     def _accept(self, me: int, rest: str) -> bool:
         table = self.world

@@ -113,7 +113,7 @@ class Social(Game):
 
     def _act(self, agent: str, command: str) -> bool:
         world, me = self.world, self._me(agent)
-        world.told.pop(me, None)
+        self._waits(agent)
         kind, _, rest = as_words(command).partition(" ")
         before = scores(world, me)
         line = self._do(me, kind, rest.strip())
@@ -128,6 +128,9 @@ class Social(Game):
         after = scores(world, me)
         world.gains[me] = {k: after[k] - before[k] for k in DIMENSIONS}
         return True
+
+    def _waits(self, agent: str) -> None:
+        self.world.told.pop(self._me(agent), None)
 
     def _do(self, me: int, kind: str, rest: str) -> str:
         """What happens, as a line for both; with ``!`` in front, why it cannot."""

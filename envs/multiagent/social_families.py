@@ -73,8 +73,8 @@ def scatter(rng: np.random.Generator, names: Sequence[str]) -> tuple[Deal, ...]:
     """Deals in no order: one serves both, one is all for the first, one all for the second, the others fail one of them."""
     worth = [(int(rng.integers(6, 10)), int(rng.integers(6, 10))), (10, 0), (0, 10)]
     for _ in names[3:]:
-        pair = int(rng.integers(1, 6)), int(rng.integers(1, 10))
-        worth.append(pair if rng.random() < 0.5 else pair[::-1])
+        one, two = int(rng.integers(1, 6)), int(rng.integers(1, 10))
+        worth.append((one, two) if rng.random() < 0.5 else (two, one))
     order = rng.permutation(len(names))
     return tuple(Deal(str(names[int(k)]), worth[i]) for i, k in sorted(enumerate(order), key=lambda x: int(x[1])))
 

@@ -363,8 +363,8 @@ def _as(value: Any, kinds: frozenset[str], schema: Mapping[str, Any]) -> Iterato
             if is_figure(value.lstrip("-")):
                 yield from _as(json.loads(value), kinds, schema)
     elif ("array" if isinstance(value, list) else "object") in kinds and len(json.dumps(value)) <= 2000:
-        items = schema.get("items") if isinstance(value, list) else None
-        if not isinstance(items, Mapping) or all(_is(v, kinds_of(items)) for v in value):
+        items = schema.get("items")
+        if not isinstance(value, list) or not isinstance(items, Mapping) or all(_is(v, kinds_of(items)) for v in value):
             yield value
 
 

@@ -114,7 +114,7 @@ class SlotRows(Indexed):
         self._known: dict[str, tuple[float, ...]] = {}
         self._script: tuple[Option, ...] | None = None  # of the oracle, for this turn
         self._slot: Slot = next(self._asking)
-        self._options = () if self._over else self._rows.options(self._slot)
+        self._options: tuple[Option, ...] = () if self._over else self._rows.options(self._slot)
 
     def _showing(self, heard: Heard) -> Rows:
         inner = self._inner

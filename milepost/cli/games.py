@@ -250,7 +250,7 @@ def new_trainer(
         more = {"opponents": opponents if opponents.players else None, "collect": collector(stack.get("collect"))}
         if load is not None:
             return GamePPO.load(load, make, stack["layers"], **(more | live))
-        given = {"agents": list(agents)} | more | settings | live
+        given: dict[str, Any] = {"agents": list(agents)} | more | settings | live
         return GamePPO(agent["name"], make, stack["layers"], seed, **given)
     except (ValueError, TypeError, ImportError) as e:
         raise UserError(f"agent {agent['title']!r} on {env['name']}: {e}") from e

@@ -278,7 +278,8 @@ class Counterfactual(BaseParallelWrapper):  # type: ignore[misc]
 
     def _allowed(self, agent: Any) -> list[Any]:
         space, (obs, info) = self.action_space(agent), self._seen[agent]
-        if not hasattr(space, "n") or not hasattr(space, "start"):
+        n, start = getattr(space, "n", None), getattr(space, "start", None)
+        if n is None or start is None:
             raise ValueError(f'counterfactual: actions="all" needs Discrete spaces, {agent} has {space}')
         mask = info.get("action_mask", obs.get("action_mask") if isinstance(obs, Mapping) else None)
-        return [int(space.start + k) for k in (range(space.n) if mask is None else np.flatnonzero(mask))]
+        return [int(start + k) for k in (range(n) if mask is None else np.flatnonzero(mask))]

@@ -37,7 +37,7 @@ class StopWhen(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs)
         self.truncate = truncate
         keys = {when: when} if isinstance(when, str) and ":" not in when else when
         self._keys: dict[str, str] = dict(keys) if isinstance(keys, Mapping) else {}
-        self._call = None if self._keys else use(when) if isinstance(when, str) else when
+        self._call: Any = None if self._keys else use(when) if isinstance(when, str) else when
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step of the environment, the last if a condition holds."""

@@ -262,9 +262,9 @@ class ImplicitProcess(Shaper):
         """``(p, 2)`` numbers of a success and of a failure of the same task."""
         won = []
         for t in trajs:
-            if self.success not in t.infos[-1]:
+            if len(t) and self.success not in t.infos[-1]:
                 raise MissingFact(LAYER, self.success)
-            won.append(float(t.infos[-1][self.success]) > self.above)
+            won.append(len(t) > 0 and float(t.infos[-1][self.success]) > self.above)
         found = [
             (i, j)
             for part in by(trajs, "task")
@@ -283,7 +283,7 @@ class ImplicitProcess(Shaper):
         used, pairs = np.unique(pairs, return_inverse=True)
         pairs, trajs = pairs.reshape(-1, 2), [trajs[i] for i in used]
         lengths = np.array([len(t) for t in trajs])
-        scale = self.beta / lengths if self.reduce == "mean" else np.full(len(trajs), self.beta)
+        scale: Floats = self.beta / lengths if self.reduce == "mean" else np.full(len(trajs), self.beta)
         if self.model == "trainer":
             ratios = split(self._ratios(trajs), trajs)
             q = scale * np.array([r.sum() for r in ratios])

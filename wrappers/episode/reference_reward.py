@@ -6,7 +6,7 @@
 POLAR, "Pre-trained policy discriminators are general reward models" (arXiv 2507.05197): its model says how likely the
 candidate comes from the policy that wrote the reference. From the authors' code [C]: the interface, that thinking is taken
 out before scoring, that an answer is cut at the right, and that a failed request is None and no number. Only differences
-for one prompt and reference mean anything, so a group needs no ``base``; ``base="reference"``, where a candidate equal to the
+for one prompt and reference mean anything, so a group needs no ``baseline``; ``baseline="reference"``, where a candidate equal to the
 reference gets 0, and ``"group"`` are ours [I].
 
 ``scorer`` is any function ``(prompt, reference, candidate) -> float`` or None. By default it is the token F1, which needs no
@@ -19,7 +19,7 @@ candidate is what the agent said in ``info["messages"]``, else its actions, a li
 None and NaN are "no answer": ``on_failure`` is paid, which is 0, and ``stats`` counts them.
 
 Invariance: none. What stands in the thinking changes nothing. A constant added to all scores changes no advantage of a group,
-and with a ``base`` nothing at all.
+and with a ``baseline`` nothing at all.
 
 Hacks: a text that is like the reference without doing what it does is paid; the F1 also pays for words of the reference in
 any order.

@@ -152,8 +152,9 @@ class UtteranceAttribution(Shaper):
 
     def raw(self, traj: Trajectory) -> dict[str, tuple[float, Floats]]:
         """Dimension to its weight and its ``(T,)`` rewards before minmax; NaN at an utterance that has no grade."""
-        given, n = traj.infos[-1][self.scores], len(traj)
+        n = len(traj)
         self._stats["episodes"] += 1
+        given = traj.infos[-1][self.scores] if n else None
         if not isinstance(given, Mapping):  # None: the judge of the episode failed
             self._stats["without scores"] += 1
             return {}

@@ -32,7 +32,7 @@ class SweetSpot(Shaper):
 
     Raises:
         ValueError: a setting outside its range.
-        MissingFact: the environment does not publish the nearness.
+        MissingFact: the environment does not publish the nearness at every step.
     """
 
     key: str = "progress"
@@ -85,9 +85,8 @@ class SweetSpot(Shaper):
     def episode(self, traj: Trajectory) -> Floats:
         """Pays the tier of the mean at the last step."""
         if self.level_of == "step":
-            nearness = traj.trace(self.key, 0.0)[1:]
-            return traj.rewards + self.alpha * np.array([self.tier(s) for s in nearness])
+            return traj.rewards + self.alpha * np.array([self.tier(i[self.key]) for i in traj.infos[1:]])
         out = traj.rewards.copy()
         if len(traj):
-            out[-1] += self.alpha * self.tier(float(np.mean(traj.trace(self.key)[1:])))
+            out[-1] += self.alpha * self.tier(float(np.mean([i[self.key] for i in traj.infos[1:]])))
         return out

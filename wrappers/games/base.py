@@ -128,7 +128,7 @@ def zero(space: Space[Any]) -> Any:
     """
     if isinstance(space, Dict):
         return {k: np.ones(s.shape or (), s.dtype) if k == MASK else zero(s) for k, s in space.spaces.items()}
-    found = create_zero_array(space)
+    found: Any = create_zero_array(space)
     return np.int64(found) if isinstance(space, Discrete) else found
 
 

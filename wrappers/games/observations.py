@@ -29,6 +29,7 @@ class Rule(Protocol):
 
         A memory is None at the start of an episode. Raises ValueError for a space on which the rule is not defined.
         """
+        ...
 
 
 class Views:

@@ -26,9 +26,11 @@ class Rule(Protocol):
 
     def many(self, rewards: dict[Any, Any], terminated: dict[Any, Any]) -> dict[Any, float]:
         """The new rewards of agents that stepped together."""
+        ...
 
     def one(self, agent: Any, reward: float, terminated: bool) -> tuple[float, Any]:
         """The new reward of one agent, and what ``keep`` takes if it is final; changes nothing."""
+        ...
 
     def keep(self, agent: Any, memory: Any) -> None:
         """The reward was final."""

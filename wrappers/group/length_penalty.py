@@ -55,7 +55,7 @@ class LengthPenalty(Shaper):
     def group(self, group: Group) -> list[Floats]:
         """The rewards, with the penalty at the last steps."""
         out = [t.rewards.copy() for t in group]
-        right = [bool(t.infos[-1][self.success]) for t in group]
+        right = [len(t) > 0 and bool(t.infos[-1][self.success]) for t in group]
         if not any(right):
             return out
         usual = float(np.mean([self._length(t) for t, ok in zip(group, right) if ok]))

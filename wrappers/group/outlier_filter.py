@@ -47,6 +47,7 @@ class OutlierFilter(Shaper):
     eps: float = 1e-8
     """Guards the division."""
     output = "advantage"
+    unbounded = ("sigma",)
     pool = "batch"
 
     def __post_init__(self) -> None:

@@ -36,6 +36,7 @@ class PerStepNorm(Shaper):
     limit: float = 5.0
     """Largest size of an advantage."""
     output = "advantage"
+    unbounded = ("limit",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -123,7 +123,7 @@ class SelfReferential(Shaper):
         if not self.bank:
             return {}
         for t, e in zip(trajs, self._embedded(trajs)):
-            if t.infos[-1][self.success] and np.any(e):
+            if len(t) and t.infos[-1][self.success] and np.any(e):
                 task = repr(t.meta.get("task"))
                 self.kept[task] = np.concatenate([self.kept.get(task, np.zeros((0, len(e)))), e[None]])[-self.bank :]
         return {"kept": float(sum(map(len, self.kept.values())))}
@@ -134,7 +134,7 @@ class SelfReferential(Shaper):
         if not any(map(len, group)):
             return out
         e = self._embedded(group)
-        won = [bool(t.infos[-1][self.success]) for t in group]
+        won = [len(t) > 0 and bool(t.infos[-1][self.success]) for t in group]
         past = self.kept.get(repr(group[0].meta.get("task")))
         good = [x for x, ok in zip(e, won) if ok and np.any(x)] + ([] if past is None else list(past))
         for rewards, ok in zip(out, won):

@@ -29,7 +29,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..scorers import serve
-from ..shaper import Shaper, use
+from ..shaper import MissingFact, Shaper, use
 from ..types import Trajectory, Transition
 from .calm_judge import Judged, shares, table_of, view_of
 
@@ -159,7 +159,10 @@ class JudgementTable(Shaper):
         """Lets the judge annotate episodes and adds to the counts; metrics: keys, and the share flagged."""
         if self._judged is None or not self.training:
             return {}
-        self._add(table_of(trajs, self._judged, self._key, self.count))
+        try:
+            self._add(table_of(trajs, self._judged, self._key, self.count))
+        except MissingFact as e:  # the judge's side is shared with SubgoalOptions
+            raise MissingFact("judgement_table", e.key) from None
         flagged = sum(c > 0 for c in self.counts.values())
         return {"keys": float(len(self.counts)), "flagged": flagged / max(len(self.counts), 1)}
 

@@ -1,6 +1,6 @@
 """Progress times penalties: infractions shrink what progress pays and cannot be made up for by anything else.
 
-    r_t = scale (c_t - c_{t-1}) prod_i p_i,t  +  T_t
+    r_t = scale d_t prod_i p_i,t  +  T_t,    d_t = c_t - c_{t-1};    where d_t < 0 penalties do not shrink it
 
 "CaRL" (Jaeger et al. 2025, CoRL) and the authors' code. c is progress in [0, 1] (route completion there, with
 ``scale=100``), p_i in [0, 1] are soft penalties, T is a hint paid when a hard infraction ends the episode (-1.0 there for a
@@ -9,11 +9,12 @@ Ending the episode at a hard infraction is the environment's, or the wrapper ``m
 
 Generic for agents: progress is the share of tests or milestones; soft are lint or time overruns; hard a destructive command.
 
-Invariance: none. Without infractions the episode is paid ``scale`` times its final progress; penalties commute; a penalty of 0
-cannot be compensated.
+Invariance: none. Without infractions the episode is paid ``scale`` times what its progress rose by; penalties commute; a penalty
+of 0 cannot be compensated; going back and forth never pays.
 
 Departures: what is paid is added to the reward that reaches this layer; the paper's is it alone: ``[Scale(0.0), ...]``.
-Their progress never falls; ``high_water`` says whether a fall costs, as here by default, or only new heights pay.
+Their progress never falls; ``high_water`` says whether a fall costs, as here by default, or only new heights pay. A fall costs
+whole, whatever penalties hold: falling at a discount and rising without would pay.
 """
 
 from __future__ import annotations
@@ -92,4 +93,5 @@ class MultiplicativeProgress(Shaper):
         change = max(0.0, now - before) if self.high_water else now - before
         hint = sum(float(h) for key, h in self.hard.items() if t.info[key])
         best = max(now, before) if self.high_water else now
-        return t.reward + self.scale * change * product + hint, (best, tuple(left))
+        paid = change * product if change > 0 else change
+        return t.reward + self.scale * paid + hint, (best, tuple(left))

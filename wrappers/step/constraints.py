@@ -14,7 +14,8 @@ Invariance: none. The multipliers are positive and sum to 1; without costs the r
 stand still.
 
 Departures: the multipliers move in ``learn``, after the trainer's updates, or every ``every`` steps while training; the
-authors' code moves them every 10 updates with 100 times the policy's rate. A cost that is missing or NaN is left out.
+authors' code moves them every 10 updates with 100 times the policy's rate. A cost that is missing, None or NaN at a step is
+left out; the last step of an episode must publish it (unless the infrastructure ended it).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Constraints(Shaper):
 
     Raises:
         ValueError: no constraint, a limit that is no number, an unknown bootstrap, or a setting outside its range.
+        MissingFact: the environment does not publish a cost, not even at an episode's end.
     """
 
     upper: Mapping[str, float] = field(default_factory=dict)
@@ -73,6 +75,11 @@ class Constraints(Shaper):
             )
         self._limits = limits
 
+    @property
+    def needs(self) -> Sequence[str]:  # type: ignore[override]
+        """The costs."""
+        return (*self.upper, *self.lower)
+
     def setup(self, rng: np.random.Generator) -> None:
         """Equal multipliers; nothing was counted."""
         super().setup(rng)
@@ -92,8 +99,9 @@ class Constraints(Shaper):
         if self.bootstrap:
             own = max(own, weights[1 + len(self.upper) + list(self.lower).index(self.bootstrap)])
         out = float(own) * t.reward
+        told = (t.terminated or t.truncated) and not t.info.get("invalid")
         for (key, _, sign), weight, kept in zip(self._limits, weights[1:], self.costs):
-            cost = t.info.get(key)
+            cost = t.info[key] if told else t.info.get(key)
             if cost is None or math.isnan(cost):
                 continue
             out -= float(weight) * sign * float(cost)

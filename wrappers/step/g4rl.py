@@ -82,7 +82,7 @@ class GraphDistance(Shaper):
     d)``, ``edges`` ``(n, n)`` passages, ``births`` ``(n,)``, ``goals`` ``(n,)`` bool and ``clock``.
 
     Raises:
-        ValueError: a setting outside its range, or features of another size.
+        ValueError: a setting outside its range, or features of another size or that are not finite.
         MissingFact: the environment does not publish ``goal``, or at an episode's end ``success``.
     """
 
@@ -173,6 +173,8 @@ class GraphDistance(Shaper):
         out = np.asarray(self._features(x), np.float64).ravel()
         if len(self.nodes) and out.shape != self.nodes[0].shape:
             raise ValueError(f"graph_distance: {out.size} features after nodes of {self.nodes.shape[1]}")
+        if not np.isfinite(out).all():  # such a node would be the nearest of every state
+            raise ValueError("graph_distance: features are not finite; finite numbers are expected")
         return out
 
     def _nearest(self, x: Floats) -> tuple[int, float]:
@@ -224,7 +226,7 @@ class GraphDistance(Shaper):
                 return 0.0
         if to not in self._far:
             near = self.edges > 0
-            starts = np.flatnonzero(self.goals) if to is None else [to]
-            self._far[to] = steps_from(near if self.directed else near | near.T, list(starts))
+            starts = np.flatnonzero(self.goals).tolist() if to is None else [to]
+            self._far[to] = steps_from(near if self.directed else near | near.T, starts)
         far = self._far[to][self._nearest(x)[0]]
         return float(self.weight * self.decay**far)

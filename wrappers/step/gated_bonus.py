@@ -11,12 +11,13 @@ Kin to G-RA, which gates by a threshold.
 
 Invariance: none. With the gate's term at 0 nothing is added, whatever the verdicts were.
 
-Departures: a verdict that is missing or None counts as 0 and is counted in ``stats``; the authors' code pays 1 where its
+Departures: a verdict that is missing, None or NaN counts as 0 and is counted in ``stats``; the authors' code pays 1 where its
 verifier fails.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ class GatedBonus(Shaper):
         share = 0.0
         for key, weight in self.bonus.items():
             verdict = t.info.get(key)
-            if verdict is None:
+            if verdict is None or math.isnan(verdict):
                 self._stats["unanswered"] += 1
             else:
                 share += weight * float(verdict)

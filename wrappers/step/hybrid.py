@@ -28,11 +28,13 @@ class HybridReward(Shaper):
     """Adds a surrogate's score at the end of episodes that no rule can judge.
 
     Raises:
-        MissingFact: the environment does not say whether the task is verifiable.
+        ValueError: a surrogate that is neither an info key nor a function.
+        MissingFact: the environment does not say whether the task is verifiable, or, where it is not, the score.
     """
 
     surrogate: Any = "similarity"
-    """Info key of the score, or ``"module:function"`` (or a function) of the last transition; None is no answer and pays 0."""
+    """Info key of the score, or ``"module:function"`` (or a function) of the last transition; None
+    or NaN is no answer and pays 0."""
     verifiable: str = "verifiable"
     """Info key, read at the last step."""
     weight: float = 1.0
@@ -52,16 +54,16 @@ class HybridReward(Shaper):
 
     @property
     def needs(self) -> Sequence[str]:  # type: ignore[override]
-        """Whether a rule can judge."""
-        return (self.verifiable,)
+        """Whether a rule can judge and, if it is a fact, the score."""
+        return (self.verifiable, self.surrogate) if self._score is None else (self.verifiable,)
 
     def step(self, state: Any, t: Transition) -> tuple[Any, Any]:
         """Pays the score."""
         if not (t.terminated or t.truncated) or t.info[self.verifiable]:
             return t.reward, None
         self._stats["asked"] += 1
-        score = t.info.get(self.surrogate) if self._score is None else self._score(t)
-        if score is None:
+        score = t.info[self.surrogate] if self._score is None else self._score(t)
+        if score is None or score != score:
             self._stats["unanswered"] += 1
             return t.reward, None
         return t.reward + self.weight * number(score), None

@@ -57,6 +57,7 @@ class InformationGain(Shaper):
 
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
         """The value of the question."""
+        info[self.key]  # MissingFact where nobody publishes it; later on a turn may lack it
         return self._value(info)
 
     def step(self, state: Any, t: Transition) -> tuple[Any, Any]:

@@ -254,7 +254,7 @@ class CaptionReward(Shaper):
         rng, had = np.random.default_rng([self.seed, self.rounds]), {x[:2] for x in self.compared} | set(self._pending)
         out: list[tuple[str, str]] = []
         for _ in range(2 * self.pairs if len(captions) > 1 else 0):
-            i, j = sorted(rng.choice(len(captions), 2, replace=False).tolist())
+            i, j = sorted(int(k) for k in rng.choice(len(captions), 2, replace=False))
             pair = (captions[i], captions[j])
             if pair not in had and pair[::-1] not in had and len(out) < room:
                 had.add(pair)

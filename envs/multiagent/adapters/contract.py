@@ -332,8 +332,7 @@ class ParallelContract(BaseParallelWrapper):  # type: ignore[misc]
             raise RuntimeError("no agent is left: call reset() before step()")
         if missing := [a for a in env.agents if a not in actions]:
             raise KeyError(f"no action for {', '.join(missing)}; every agent in agents needs one")
-        turns: list[str] = [env.aec_env.agent_selection] if _by_turns(env) else env.agents
-        for a in turns:
+        for a in _acting(env):
             self.keeper.check(env, a, actions[a])
         with self.keeper.inside():
             obs, rewards, terminated, truncated, said = env.step(actions)
@@ -361,7 +360,7 @@ class ParallelContract(BaseParallelWrapper):  # type: ignore[misc]
         return str(self.env)
 
 
-def _by_turns(env: Any) -> bool:
+def _acting(env: Any) -> list[str]:
     from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper
 
-    return isinstance(env, turn_based_aec_to_parallel_wrapper)
+    return [env.aec_env.agent_selection] if isinstance(env, turn_based_aec_to_parallel_wrapper) else list(env.agents)

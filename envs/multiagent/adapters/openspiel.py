@@ -53,7 +53,7 @@ class Spiel(OpenSpielCompatibilityV0):  # type: ignore[misc]
         if self.terminations[self.agent_selection] or self.truncations[self.agent_selection]:
             self._was_dead_step(action)
         else:
-            super().step(None if action is None else int(action))
+            super().step(int(action))
 
     def render(self) -> Any:
         """Prints the state."""
