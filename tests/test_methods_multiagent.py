@@ -239,7 +239,7 @@ def of_state(state):
         ShapleyCredit(0.25, True),
         ShapleyCredit(value=lambda group, who: float(len(who)) ** 2),
     ],
-    ids=repr,
+    ids=lambda s: type(s).__name__,
 )
 def test_conformance(shaper):
     C.check_shaper(shaper, of_state)
@@ -264,7 +264,7 @@ def test_sub_environments_are_no_team_and_a_lone_environment_keeps_its_reward(ma
         (lambda: TeamSpirit(0.3, -1.0), "opponents = -1.0, allowed is 0 or more"),
         (lambda: TeamSpirit("a"), "team_spirit: setting 'tau'"),
         (lambda: InequityAversion(-1.0), "alpha = -1.0, allowed is 0 or more"),
-        (lambda: InequityAversion(beta=math.inf), "beta = inf"),
+        (lambda: InequityAversion(beta=math.inf), "setting 'beta' is inf"),
         (lambda: InequityAversion(lam=1.1), "lam = 1.1, allowed is 0 to 1"),
         (lambda: DifferenceReward("mean"), "allowed is one of 'replace', 'add'"),
         (lambda: Stack([DifferenceReward(value=3)]), "value is 3, a function is expected"),

@@ -193,7 +193,7 @@ def test_the_draw_is_the_layers_own(topology):
         TournamentAdvantage(key="score", topology="swiss", over="agents"),
         TournamentAdvantage(topology="double", bidirectional=False, normalize="rank"),
     ],
-    ids=repr,
+    ids=lambda s: type(s).__name__,
 )
 def test_conformance(shaper):
     C.check_shaper(shaper)
@@ -205,7 +205,7 @@ def test_conformance(shaper):
     [
         (lambda: TournamentAdvantage(anchor=-1), "anchor = -1"),
         (lambda: TournamentAdvantage(rounds=0), "rounds = 0"),
-        (lambda: TournamentAdvantage(failed_score=math.inf), "failed_score = inf"),
+        (lambda: TournamentAdvantage(failed_score=math.inf), "setting 'failed_score' is inf"),
         (lambda: TournamentAdvantage(topology="ladder"), "setting 'topology' is 'ladder'"),
         (lambda: Stack([TournamentAdvantage(compare=3)]), "compare is 3"),
         (lambda: play([0.1, 0.2], anchor=2), "anchor = 2, but the group has 2 episodes"),

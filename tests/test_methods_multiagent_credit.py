@@ -308,7 +308,7 @@ def of_state(state):
         LatentReward(residual="uniform", loss="rrd", k=2),
         LatentReward(over="agents", residual="last", loss="rrd_unbiased", k=2, draws=3),
     ],
-    ids=repr,
+    ids=lambda s: type(s).__name__,
 )
 def test_conformance(shaper):
     C.check_shaper(shaper, of_state)

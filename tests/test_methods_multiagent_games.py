@@ -80,7 +80,7 @@ TEAMS = {"p0": "a", "p1": "b", "p2": "b"}
 SCRIPT = [(1, 1, 0), (1, 0, 1), (1, 1, 1)]
 
 
-@pytest.mark.parametrize("layer", JOINT + OWN, ids=repr)
+@pytest.mark.parametrize("layer", JOINT + OWN, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("leaves", [False, True], ids=["to the end", "one leaves"])
 def test_recorded_games_get_the_rewards_that_they_got_online(layer, leaves):
     env = shape(Counterfactual(Levers(leaves=leaves), coalitions=True, teams=TEAMS), [layer])
@@ -115,7 +115,7 @@ def by_turns(env, script):
     return {a: rows[1:] for a, rows in out.items()}
 
 
-@pytest.mark.parametrize("layer", OWN, ids=repr)
+@pytest.mark.parametrize("layer", OWN, ids=lambda s: type(s).__name__)
 def test_what_reads_an_agents_own_facts_pays_the_same_where_agents_take_turns(layer):
     def game():
         return Counterfactual(Levers(), coalitions=True)
@@ -131,7 +131,7 @@ def test_what_reads_an_agents_own_facts_pays_the_same_where_agents_take_turns(la
 @pytest.mark.parametrize(
     "layer",
     [*JOINT[:2], JOINT[3], DifferenceReward(value=lambda g, w: 0.0), ShapleyCredit(value=lambda g, w: 0.0)],
-    ids=repr,
+    ids=lambda s: type(s).__name__,
 )
 def test_what_pays_several_agents_at_once_is_refused_there_and_converted(layer):
     with pytest.raises(ValueError, match=r"mixes agents that step together.*aec_to_parallel"):
@@ -177,7 +177,9 @@ LATE = {
 
 
 @pytest.mark.parametrize(
-    "layer", [LatentReward(residual="last"), UtteranceAttribution(), UtteranceAttribution("scaled")], ids=str
+    "layer",
+    [LatentReward(residual="last"), UtteranceAttribution(), UtteranceAttribution("scaled")],
+    ids=lambda s: type(s).__name__,
 )
 def test_lanes_of_a_vector_are_paid_as_one_environment_after_another(layer):
     def make():
