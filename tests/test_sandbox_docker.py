@@ -622,7 +622,7 @@ def test_images_that_will_not_do(engine):
 # -- leaks -------------------------------------------------------------------------------------------
 @pytest.mark.docker
 @pytest.mark.parametrize("cycles", [50, pytest.param(1000, marks=[pytest.mark.full, pytest.mark.timeout(1500)])])
-def test_cycles_leak_nothing(tmp_path, cycles):
+def test_cycles_leak_nothing(tmp_path, engine, cycles):
     (tmp_path / "f").write_text("x" * 100_000)
     with Docker() as provider:
 
