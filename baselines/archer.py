@@ -22,10 +22,11 @@ import gymnasium as gym
 import numpy as np
 
 from ..wrappers.episode.archer import UtteranceCritic
+from ..wrappers.shaper import check_settings
 from ..wrappers.shaper import load as load_shaper
 from ..wrappers.types import Trajectory
 from .bilevel import RMSprop, gradient, pack
-from .linear import LinearPolicy, play, valid
+from .linear import LinearPolicy, play, settings_of, valid
 
 
 @dataclass
@@ -52,6 +53,7 @@ class ArcherSettings:
     """Weight of the policy's entropy."""
 
     def __post_init__(self) -> None:
+        check_settings(self, "archer")
         if min(self.episodes, self.replay, self.part, self.actor_epochs) < 1 or self.warm < 0:
             raise ValueError(
                 f"archer: episodes is {self.episodes}, replay {self.replay}, part {self.part}, actor_epochs "
@@ -82,11 +84,7 @@ class Archer:
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        known = [f.name for f in dataclasses.fields(ArcherSettings)]
-        for key in settings:
-            if key not in known:
-                raise ValueError(f"archer has no setting {key!r}; allowed: {', '.join(known)}")
-        self.settings = ArcherSettings(**settings)
+        self.settings = settings_of(ArcherSettings, "archer", settings)
         self.policy = LinearPolicy(env, seed=seed)
         layer = load_shaper(critic or UtteranceCritic(epochs=10))
         if not isinstance(layer, UtteranceCritic):

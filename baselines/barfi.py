@@ -30,11 +30,12 @@ import gymnasium as gym
 import numpy as np
 
 from ..wrappers.maths import clip, togo
+from ..wrappers.shaper import check_settings
 from ..wrappers.shaper import load as load_shaper
 from ..wrappers.step.blend import TermBlend
 from ..wrappers.types import Floats, Trajectory
-from .bilevel import FORMS, SOLVERS, Form, RMSprop, Solver, derivatives, gradient, hypergradient, mixed
-from .linear import LinearPolicy, batch, play, valid
+from .bilevel import Form, RMSprop, Solver, derivatives, gradient, hypergradient, mixed
+from .linear import LinearPolicy, batch, play, settings_of, valid
 
 
 @dataclass
@@ -81,10 +82,7 @@ class BarfiSettings:
     """Weights stay in 0 to this; None: they are free."""
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS or self.solver not in SOLVERS:
-            raise ValueError(
-                f"barfi: form is {self.form!r} and solver {self.solver!r}; allowed: {', '.join(FORMS)} and {', '.join(SOLVERS)}"
-            )
+        check_settings(self, "barfi")
         for name in ("alpha", "inner_lr", "outer_lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"barfi: {name} is {getattr(self, name)}, allowed is a number above 0")
@@ -119,11 +117,7 @@ class Barfi:
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        known = [f.name for f in dataclasses.fields(BarfiSettings)]
-        for key in settings:
-            if key not in known:
-                raise ValueError(f"barfi has no setting {key!r}; allowed: {', '.join(known)}")
-        self.settings = BarfiSettings(**settings)
+        self.settings = settings_of(BarfiSettings, "barfi", settings)
         self.policy = LinearPolicy(env, seed=seed)
         layer = load_shaper(blend or TermBlend())
         if not isinstance(layer, TermBlend):

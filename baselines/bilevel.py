@@ -175,9 +175,8 @@ def inverse(
         hessian: ``(P, P)``, symmetric.
         b: ``(P,)``.
         how: ``exact`` (least squares where it is singular), ``neumann``: ``- alpha sum_{k < terms} (I + alpha H)^k b``,
-        right in
-            the limit if all eigenvalues of alpha H lie in (-2, 0), ``cg``: at most ``terms`` conjugate directions,
-            ``identity``: ``- b``.
+            right in the limit if all eigenvalues of alpha H lie in (-2, 0), ``cg``: at most ``terms`` conjugate
+            directions, ``identity``: ``- b``.
         terms: of the series, or directions.
         alpha: of the series.
         damping: from 0.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +16,20 @@ from ..wrappers.types import Floats, Trajectory
 from .bilevel import Batch, pack, probabilities
 
 LONGEST = 10_000  # steps of an episode that nobody ends
+Settings = TypeVar("Settings")
+
+
+def settings_of(cls: type[Settings], name: str, given: Mapping[str, Any]) -> Settings:
+    """``cls(**given)`` of a trainer called ``name``.
+
+    Raises:
+        ValueError: an unknown setting, or one of the wrong type or outside its range.
+    """
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{name} has no setting {key!r}; allowed: {', '.join(known)}")
+    return cls(**given)
 
 
 class LinearPolicy:

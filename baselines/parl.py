@@ -29,11 +29,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ..wrappers.shaper import use
+from ..wrappers.shaper import check_settings, use
 from ..wrappers.types import Floats, Trajectory
-from .bilevel import SOLVERS, Batch, Solver, derivatives, hypergradient, mixed, scores
+from .bilevel import Batch, Solver, derivatives, hypergradient, mixed, scores
 from .bilevel import gradient as policy_gradient
-from .linear import LinearPolicy, batch, play, valid
+from .linear import LinearPolicy, batch, play, settings_of, valid
 
 Prefer = Callable[[Trajectory, Trajectory], float | None]
 
@@ -172,8 +172,7 @@ class ParlSettings:
     """``"module:function"`` or a function of two trajectories: 1 for the first, 0 for the second, None for neither."""
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise ValueError(f"parl: solver is {self.solver!r}; allowed: {', '.join(SOLVERS)}")
+        check_settings(self, "parl")
         if self.episodes < 2 or min(self.inner_steps, self.loops) < 1:
             raise ValueError(
                 f"parl: episodes is {self.episodes}, inner_steps {self.inner_steps} and loops {self.loops}; "
@@ -200,11 +199,7 @@ class Parl:
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, **settings: Any) -> None:
-        known = [f.name for f in dataclasses.fields(ParlSettings)]
-        for key in settings:
-            if key not in known:
-                raise ValueError(f"parl has no setting {key!r}; allowed: {', '.join(known)}")
-        self.settings = ParlSettings(**settings)
+        self.settings = settings_of(ParlSettings, "parl", settings)
         self.policy = LinearPolicy(env, seed=seed)
         self.nu: Floats = np.zeros(self.policy.size)
         self.steps = 0

@@ -1,6 +1,7 @@
 """The benchmarks run; their figures are for the reader, never a test."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,23 @@ def test_the_overhead_table_has_every_contender_and_a_verdict_a_target():
     assert done.returncode in (0, 1), done.stderr
     assert all(f"| {name} |" in done.stdout for name in (*bench.SINGLE, *bench.MANY))
     assert sum(line.startswith(("pass: ", "FAIL: ")) for line in done.stdout.splitlines()) == 4
+
+
+def test_the_methods_table_has_every_method_and_a_verdict_a_target(tmp_path):
+    from milepost.wrappers.shaper import catalog
+
+    command = [sys.executable, BENCHMARKS / "methods_cost.py", "--repeats", "1", "--out", tmp_path / "cost.json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    said = json.loads((tmp_path / "cost.json").read_text())
+    assert sorted(said["methods"]) == sorted(catalog())
+    assert all(f"| {name} |" in done.stdout for name in catalog())
+    online = {n for n, r in said["methods"].items() if r["online"] is not None}
+    assert {"krc", "sweet_spot"} <= online and not online & {"grpo", "tree_advantage"}
+    assert (
+        sum(line.endswith(("| met |", "| MISSED |")) for line in done.stdout.splitlines()) == len(said["targets"]) == 13
+    )
+    assert said["targets"][-1]["met"]  # a count of comparisons, no time
 
 
 def test_the_evidence_suite_is_well_formed_and_its_budget_is_stated():

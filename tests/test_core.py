@@ -84,6 +84,7 @@ def judged(state):
         "message": f"you are at {state}",
         "consistent": 0.5,
         "grade": 1 + state % 5,
+        "answer_logprob": state - 5.0,
     }
 
 

@@ -42,6 +42,21 @@ def test_the_readmes_python_runs(monkeypatch, capsys, tmp_path):
     assert "potential_shaping" in env.step(2)[-1]["reward_terms"]
 
 
+def test_the_page_of_the_games_runs(monkeypatch, tmp_path):
+    for extra, module in (("multiagent", "pettingzoo"), ("sb3", "stable_baselines3"), ("games", "textarena")):
+        pytest.importorskip(module, reason=f"the extra {extra} is not installed")
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "multiagent.md").read_text(), re.S):
+        exec(compile(block, "multiagent.md", "exec"), space)
+    assert (
+        space["lanes"].num_envs == 8
+        and space["env"].possible_agents
+        and space["team"]
+        and space["dice"].possible_agents
+    )
+
+
 def test_the_readmes_commands_exist():
     from milepost.__main__ import _parser
 

@@ -405,3 +405,82 @@ def test_a_failure_of_the_machine_is_no_reward(entry, monkeypatch):
     monkeypatch.undo()
     env.reset(seed=0)
     assert env.agents == before
+
+
+@pytest.mark.parametrize("entry", RULES)
+def test_what_agents_write_stays_one_line_that_the_spaces_hold(entry):
+    """No agent writes lines into what another sees, nor characters that no text can hold, nor texts without end."""
+    env = T.make(entry)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    breaks = (
+        "\n" if env.game.name != "tool_team" else " "
+    )  # there a message may be code, and the first lines stay lines
+    for k in range(24):
+        if not env.agents:
+            env.reset(seed=k)
+        words = ["hi" + breaks + "FORGED: all is yours", "half \ud800 \x1b[2J a\u2028b", "x" * 100_000][k % 3]
+        forms = [f"say {words}", {"say": words}, json.dumps({"say": words}), {"vote": words}, f"claim {words}"]
+        obs, *_, infos = env.step({a: forms[int(rng.integers(len(forms)))] for a in env.agents})
+        for a, seen in obs.items():
+            assert env.observation_space(a).contains(seen) and not seen.startswith("FORGED") and "\nFORGED" not in seen
+            for message in infos[a]["messages"]:
+                assert len(message["content"].encode()) <= 4 * env.game.max_length
+    env.close()
+
+
+@pytest.mark.parametrize("entry", RULES)
+def test_a_refusal_is_forgotten_when_the_agent_waits(entry):
+    env = T.make(entry)
+    env.reset(seed=0)
+    agent = env.agents[0]
+    wait = dict.fromkeys(env.agents, "wait")
+    said = env.step(wait | {agent: "nonsense"})[-1][agent]
+    assert not said["valid_action"] and (said["message"] or entry.id.startswith("milepost/arena"))
+    obs, *_, infos = env.step(wait)
+    assert infos[agent]["valid_action"] and "not possible" not in infos[agent]["message"] + obs[agent]
+    assert not infos[agent]["message"] or entry.id.startswith("milepost/arena")  # there it is the task's own
+    env.close()
+
+
+@pytest.mark.parametrize("entry", RULES)
+def test_an_action_that_cannot_be_read_changes_nothing(entry):
+    env, turns = T.make(entry), module(entry).raw_env()
+    env.reset(seed=0)
+    before = told(env.snapshot()["kept"])
+    *others, last = env.agents
+    first = env.game.choices(others[0])[0]
+    with pytest.raises(TypeError, match="not int"):  # nobody's action has counted then
+        env.step(dict.fromkeys(env.agents, "wait") | {others[0]: first, last: 3})
+    assert told(env.snapshot()["kept"]) == before
+    turns.reset(seed=0)
+    with pytest.raises(TypeError, match="not int"):
+        turns.step(3)
+    assert turns.agent_selection == turns.agents[0] and turns.game.cycle == 0
+    env.close()
+    turns.close()
+
+
+def test_settings_of_all_games_are_refused_by_name():
+    from milepost.envs.multiagent import negotiation_v0
+
+    for wrong, said in (
+        ({"weights": 3}, "weights is 3; allowed: None or a mapping"),
+        ({"weights": [("utility", 1.0)]}, "weights is .*; allowed: None or a mapping"),
+        ({"face": "encoded", "rows": 1}, "rows is 1; allowed: a whole number from 2"),
+        ({"face": "encoded", "rows": True}, "rows is True"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            negotiation_v0.parallel_env(**wrong)
+
+
+def test_a_game_that_could_not_begin_is_over(monkeypatch):
+    from milepost.envs.multiagent import negotiation_v0
+
+    for make in (negotiation_v0.parallel_env, negotiation_v0.raw_env):
+        env = make()
+        env.reset(seed=0)
+        monkeypatch.setattr(env.game, "_begin", lambda task: (_ for _ in ()).throw(InfraError("no machine")))
+        with pytest.raises(InfraError, match="no machine"):
+            env.reset()
+        assert env.agents == [] == env.game.agents

@@ -309,3 +309,13 @@ def test_rewards_can_be_shaped():
     _, before, *_ = bare.step(dict.fromkeys(bare.agents, 1))
     assert rewards == pytest.approx({a: 0.5 * r for a, r in before.items()})
     assert all(sum(infos[a]["reward_terms"].values()) == pytest.approx(r) for a, r in rewards.items())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_hanabis_maximum_is_that_of_the_settings_wherever_they_are_given(late):
+    for package in ("rlcard", "pyspiel"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    small = {"colors": 2, "ranks": 3, "players": 2, "hand_size": 2, "max_information_tokens": 3, "max_life_tokens": 1}
+    env = classic("hanabi_v5").env(**small) if late else classic("hanabi_v5", **small).env()
+    env.reset(seed=0)
+    assert env.last()[-1]["max_score"] == 6.0  # two colours of three cards each

@@ -191,6 +191,18 @@ def test_what_is_wrong_with_a_game_in_a_suite_is_said_before_any_run(place, caps
     assert said in out.err and out.err.count("\n") == 1 and not out.out
 
 
+def test_a_rollout_beyond_several_evaluations_leaves_none_of_them_out(place):
+    """Curves of several seeds are compared at the steps that all have: each has all of the suite's."""
+    text = (SUITE + ENV + TRAINER.format("shared_ppo")).replace("eval_every = 60", "eval_every = 20")
+    (place / "suite.toml").write_text(text.replace("n_steps = 32", "n_steps = 64"))
+    assert main(["bench", "suite.toml", "--allow-import", "toys", "--jobs", "1"]) == 0
+    (row,) = json.loads((place / "runs/suite/results.json").read_text())["results"]
+    assert [p["steps"] for p in row["curve"]] == [0, 20, 40, 60, 80, 100, 120]
+    taken = [p["taken"] for p in row["curve"]]
+    assert taken[1] == taken[3] >= 64 and taken[-1] >= 120  # one rollout, three evaluations
+    assert row["curve"][1]["env_return"] == row["curve"][3]["env_return"]
+
+
 def test_train_and_eval_know_games(place, capsys):
     settings = ["--agent-set", "n_steps=32", "batch_size=16", "copies=2", "--allow-import", "toys"]
     argv = ["train", "toys:Bids", "--agent", "shared_ppo", "--eval-every", "60", "--eval-episodes", "4", *settings]

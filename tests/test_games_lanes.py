@@ -277,3 +277,10 @@ def test_sb3_trains_on_the_lanes():
     first = PPO("MlpPolicy", env, n_steps=16, batch_size=32, n_epochs=1, seed=0)
     first.learn(96)
     assert first.num_timesteps == 96
+
+
+def test_texts_are_refused_in_the_name_of_what_was_called():
+    from milepost.envs.multiagent import negotiation_v0
+
+    with pytest.raises(ValueError, match=r"to_gymnasium: the space of party_0 is Unicode.*encoded face"):
+        g.to_gymnasium(negotiation_v0.parallel_env)

@@ -267,3 +267,17 @@ def test_a_sandbox_that_does_not_exist_is_one_error():
     env = parallel_env(desk="repair", inner={"sandbox": "nowhere"})
     with pytest.raises(ValueError, match="sandbox provider is 'nowhere'; allowed: 'local', 'docker'"):
         env.reset(seed=0)
+
+
+def test_half_a_character_that_json_writes_is_no_part_of_what_is_seen():
+    env = parallel_env()
+    env.reset(seed=0)
+    call = '{"name": "get_customer", "arguments": {"customer_id": "\\ud800"}}'
+    for does in ("wait", call, "report"):
+        obs, *_, infos = env.step(
+            {"planner_0": f"tell worker_0 {call}" if does == "wait" else "wait", "worker_0": does}
+        )
+        for a, seen in obs.items():
+            assert env.observation_space(a).contains(seen)
+            assert all(c.encode() for c in infos[a]["admissible_actions"])
+        assert ('- {"name": "get_customer", "arguments": {"customer_id": "?"}}' in obs["worker_0"]) == (does == "wait")

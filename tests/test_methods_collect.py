@@ -1,5 +1,6 @@
 """Collectors: guided retries with preference pairs, prefix trees with inference distances, CM2's early stop."""
 
+import functools
 import itertools
 import math
 import warnings
@@ -411,3 +412,21 @@ def test_a_conversation_whose_required_item_is_lost_is_stopped_and_paid_for_what
         if terminated or truncated:
             break
     assert played_on > 11 and "stopped" not in info  # without the wrapper the useless conversation goes on
+
+
+@core
+def test_a_time_limit_outside_of_the_environment_counts_from_where_one_goes_back_to():
+    """Gymnasium's TimeLimit knows of no snapshots: a second attempt or branch would have what is left of the first."""
+    make = functools.partial(gym.make, "milepost/Quest-easy-v0", max_episode_steps=6)
+    env, lengths = GuidedRetry(make()), []
+    for _ in range(3):  # a task, its retry, the next task
+        env.reset()
+        lengths.append(next(n for n in itertools.count(1) if any(env.step("look")[2:4])))
+    assert lengths == [6, 6, 6]
+    env.reset(seed=0)
+    env.step("look")
+    state = env.snapshot()
+    rest = [sum(1 for _ in iter(lambda: any(env.step("look")[2:4]), True)) for _ in range(2) if not env.restore(state)]
+    assert rest == [4, 4]  # 5 are left; the last one is not counted
+    tree = PrefixTree(make(), policy=lambda obs, info, rng: "look", depth=2)
+    assert [len(leaf.episode) for leaf in tree.grow(seed=0)] == [6] * 4

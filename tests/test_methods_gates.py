@@ -115,7 +115,7 @@ def test_gated_bonus_by_hand():
     assert stack.run([lost])[0].rewards == pytest.approx([1.0]) and stack.stats()["gated_bonus/unanswered"] == 1
     with pytest.raises(ValueError, match="no term is called 'outcome'"):
         paid(GatedBonus(), episode([{}, {}]))
-    with pytest.raises(ValueError, match="gated_bonus: bonus"):
+    with pytest.raises(ValueError, match="gated_bonus: setting 'bonus'"):
         GatedBonus(bonus={"x": "y"})
 
 

@@ -174,7 +174,7 @@ def test_blends_are_linear_in_their_weights(terms, w):
     [
         (lambda: TermBlend(()), "term_blend: terms is"),
         (lambda: TermBlend(("a", "a")), "none twice"),
-        (lambda: TermBlend(("a",), start=math.inf), "term_blend: start is inf"),
+        (lambda: TermBlend(("a",), start=math.inf), "term_blend: setting 'start' is inf"),
         (lambda: TermBlend(("a",), size=2), "term_blend: features is None and size 2"),
         (lambda: Stack([TermBlend(("out",))]).run([lone({"outcome": 1.0})]), "no term is called 'out'; did you mean"),
         (
@@ -515,15 +515,15 @@ def test_barfi_learns_on_an_environment_whose_layer_adds_the_term(tmp_path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Barfi(Bandit(), form="loge"), "barfi: form is 'loge'"),
+        (lambda: Barfi(Bandit(), form="loge"), "barfi: setting 'form' is 'loge'"),
         (lambda: Barfi(Bandit(), alpha=0.0), "barfi: alpha is 0.0"),
-        (lambda: Barfi(Bandit(), entropy=math.nan), "barfi: entropy is nan"),
+        (lambda: Barfi(Bandit(), entropy=math.nan), "barfi: setting 'entropy' is nan"),
         (lambda: Barfi(Bandit(), loops=0), "barfi: loops is 0"),
         (lambda: Barfi(Bandit(), {"shaper": "uniform"}), "blend is a Uniform; allowed: a TermBlend"),
         (lambda: Archer(Bandit(), {"shaper": "uniform"}), "critic is a Uniform"),
         (lambda: Barfi(Bandit(), warmup=1), "barfi has no setting 'warmup'"),
         (lambda: P.Parl(Bandit(), episodes=1), "parl: episodes is 1"),
-        (lambda: P.Parl(Bandit(), solver="x"), "parl: solver is 'x'"),
+        (lambda: P.Parl(Bandit(), solver="x"), "parl: setting 'solver' is 'x'"),
         (lambda: P.Parl(Bandit(), reg=-1.0), "parl: reg is -1.0"),
         (lambda: P.Parl(Bandit(), nu=1), "parl has no setting 'nu'"),
         (lambda: Archer(Bandit(), part=0), "part 0"),

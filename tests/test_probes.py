@@ -156,6 +156,7 @@ def facts(better):
         "grade": 4 if better else 1,
         "message": "a door opens" if better else "you wait",
         "valid_action": True,
+        "costly": False,
         "success": False,
     }
 

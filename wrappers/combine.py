@@ -28,6 +28,7 @@ class Clip(Shaper):
     columnar = True
     additive = False
     stateless = True
+    unbounded = ("low", "high")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -241,6 +242,7 @@ class Gate(_OneChild):
     """Info key of the gate, a number or bool at every step."""
     threshold: float = 0.5
     """The gate is open from here on."""
+    unbounded = ("threshold",)
 
     @property
     def needs(self) -> Sequence[str]:  # type: ignore[override]

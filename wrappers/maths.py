@@ -78,12 +78,13 @@ def _feed(h: Any, x: Any) -> None:
 
 def zscore(x: Floats, ddof: int = 0, eps: float = 1e-6, axis: int | None = None) -> Floats:
     """``(x - mean) / (std + eps)`` over the numbers present (NaN = absent); one number alone gives 0."""
-    n = np.sum(~np.isnan(x), axis=axis, keepdims=True)
-    c = x - np.nansum(x, axis=axis, keepdims=True) / np.maximum(n, 1)
-    low = np.min(np.where(np.isnan(x), np.inf, x), axis=axis, keepdims=True, initial=np.inf)
-    high = np.max(np.where(np.isnan(x), -np.inf, x), axis=axis, keepdims=True, initial=-np.inf)
+    gone = np.isnan(x)
+    n = (~gone).sum(axis=axis, keepdims=True)
+    c = x - np.where(gone, 0.0, x).sum(axis=axis, keepdims=True) / np.maximum(n, 1)
+    low = np.where(gone, np.inf, x).min(axis=axis, keepdims=True, initial=np.inf)
+    high = np.where(gone, -np.inf, x).max(axis=axis, keepdims=True, initial=-np.inf)
     c = np.where(high > low, c, c * 0.0)  # all equal: no rounding error is blown up by a small eps
-    std = np.sqrt(np.nansum(c**2, axis=axis, keepdims=True) / np.maximum(n - ddof, 1))
+    std = np.sqrt(np.where(gone, 0.0, c * c).sum(axis=axis, keepdims=True) / np.maximum(n - ddof, 1))
     return np.asarray(c / np.where(std + eps > 0, std + eps, 1.0), np.float64)
 
 
@@ -100,10 +101,11 @@ def rloo(x: Floats) -> Floats:
 
 def togo(x: Floats, gamma: float = 1.0) -> Floats:
     """Discounted sum from each step on."""
-    out, total = np.zeros(len(x)), 0.0
-    for k in range(len(x) - 1, -1, -1):
-        out[k] = total = x[k] + gamma * total
-    return out
+    out, total = [], 0.0
+    for r in reversed(np.asarray(x, np.float64).tolist()):
+        total = r + gamma * total
+        out.append(total)
+    return np.array(out[::-1], np.float64)
 
 
 def pad(rows: Sequence[Floats]) -> Floats:
@@ -127,6 +129,21 @@ def split(flat: Floats, rows: Sequence[Any]) -> list[Floats]:
 def pooled(f: Callable[[Floats], Floats], rows: Sequence[Floats]) -> list[Floats]:
     """``f`` over all numbers of all rows together."""
     return split(f(np.concatenate(list(rows))), rows)
+
+
+def matrix(layer: str, found: Sequence[Any], dim: int) -> Floats:
+    """``(n, dim)`` float64 of what a layer's function of features gave, one answer a row.
+
+    Raises:
+        ValueError: an answer has another shape or is not finite; names the layer.
+    """
+    rows = [np.asarray(x, np.float64) for x in found]
+    if wrong := [r.shape for r in rows if r.shape != (dim,)]:
+        raise ValueError(f"{layer}: features have the shape {wrong[0]}, ({dim},) is expected (setting dim)")
+    out = np.array(rows, np.float64).reshape(len(rows), dim)
+    if not np.isfinite(out).all():
+        raise ValueError(f"{layer}: features are not finite; finite numbers are expected")
+    return out
 
 
 def by(items: Sequence[Trajectory], key: str) -> list[list[int]]:

@@ -115,14 +115,25 @@ class Shaper:
         return {}
 
     def stats(self) -> dict[str, float]:
-        """Counts of what went by (failures of a judge ...), children's as ``child/name``; empty where nothing is counted."""
+        """Counts of what went by (failures of a judge ...), empty where nothing is counted.
+
+        Children's are ``child/name``, those of a service that a setting names ``setting/name``.
+        """
         own = {k: float(v) for k, v in getattr(self, "_stats", {}).items()}
+        own |= {f"{n}/{k}": v for n, s in self._served().items() for k, v in s.report().items()}
         return own | {f"{n}/{k}": v for n, c in self.children().items() for k, v in c.stats().items()}
 
     def close(self) -> None:
         """Lets go of what is open outside the process's own memory (a judge's worker and file); use opens it again."""
+        for name, service in self._served().items():
+            if service is not getattr(self, name):  # else it is somebody else's
+                service.close()
         for c in self.children().values():
             c.close()
+
+    def _served(self) -> dict[str, Any]:
+        """Services of scorers that ``setup`` made, by the setting that names them: ``self._services``."""
+        return getattr(self, "_services", {})
 
     # -- derived -------------------------------------------------------------------------------
     @property
@@ -244,38 +255,50 @@ def _fits(value: Any, hint: Any) -> bool:
     return not isinstance(hint, type) or isinstance(value, hint)
 
 
-def _infinite(value: Any) -> bool:
-    if isinstance(value, (float, np.floating)):
-        return math.isinf(value)
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
-    return any(map(_infinite, parts))
+def _infinite(value: Any, hint: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return False  # another layer's spec, or what the class itself checks
+    if origin in (typing.Union, types.UnionType):
+        return any(_infinite(value, a) for a in args)
+    if origin is tuple:
+        return isinstance(value, tuple) and any(_infinite(v, args[0]) for v in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) and any(_infinite(v, args[1]) for v in value.values())
+    return isinstance(value, (float, np.floating)) and math.isinf(value)
 
 
-def check_settings(shaper: Shaper) -> None:
-    """Refuses settings of the wrong type, and infinite ones where they mean nothing, by name; a list (from JSON) becomes a tuple where the field says tuple.
+def check_settings(thing: Any, name: str = "") -> None:
+    """Refuses settings of the wrong type, and infinite ones where they mean nothing, by name.
+
+    A list (from JSON) becomes a tuple where the field says tuple.
+
+    Args:
+        thing: a shaper, or another dataclass of settings.
+        name: what it is called; empty: the name of its class.
 
     Raises:
         ValueError: names the setting, what was given and what is allowed.
     """
-    cls: Any = type(shaper)
-    hints = _hints(cls)
-    for f in dataclasses.fields(shaper):  # type: ignore[arg-type]
-        value, hint = getattr(shaper, f.name), hints[f.name]
+    cls: Any = type(thing)
+    name, hints = name or snake(cls.__name__), _hints(cls)
+    for f in dataclasses.fields(thing):
+        value, hint = getattr(thing, f.name), hints[f.name]
         if isinstance(value, list) and (
             typing.get_origin(hint) is tuple or any(typing.get_origin(a) is tuple for a in typing.get_args(hint))
         ):
             value = tuple(value)
-            setattr(shaper, f.name, value)
+            setattr(thing, f.name, value)
         if not _fits(value, hint):
             allowed = getattr(hint, "__name__", None) if isinstance(hint, type) else None
             if typing.get_origin(hint) is Literal:
                 allowed = "one of " + ", ".join(map(repr, typing.get_args(hint)))
             raise ValueError(
-                f"{snake(type(shaper).__name__)}: setting {f.name!r} is {value!r}, allowed is "
-                f"{allowed or str(hint).replace('typing.', '')}"
+                f"{name}: setting {f.name!r} is {value!r}, allowed is "
+                f"{allowed or str(hint).replace('typing.', '').replace('collections.abc.', '')}"
             )
-        if f.name not in cls.unbounded and _infinite(value):
-            raise ValueError(f"{snake(cls.__name__)}: setting {f.name!r} is {value!r}, allowed is what is finite")
+        if f.name not in getattr(cls, "unbounded", ()) and _infinite(value, hint):
+            raise ValueError(f"{name}: setting {f.name!r} is {value!r}, allowed is what is finite")
 
 
 # -- names to objects --------------------------------------------------------------------------

@@ -89,7 +89,12 @@ class Stack:
         self.records = bool(self.body or self.tail or self.learns or self.keep)
         self.kept = self.dropped = self.abandoned = 0
         for name, m in zip(self.names, self.shapers):
-            m.setup(np.random.default_rng([seed, zlib.crc32(name.encode())]))
+            try:
+                m.setup(np.random.default_rng([seed, zlib.crc32(name.encode())]))
+            except ValueError as e:  # of a scorer or of a name that settings give: they do not know whose
+                if type(e) is not ValueError or str(e).startswith(f"{snake(type(m).__name__)}:"):
+                    raise
+                raise ValueError(f"{name}: {e}") from e
         self._calls = [(k, n, single(m)) for k, (n, m) in enumerate(zip(self.names, self.head))]
 
     def _segments(self) -> None:

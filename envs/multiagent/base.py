@@ -52,7 +52,8 @@ class Game:
     ``_gauges(agent) -> (gauges,)``, numbers in [-1, 1] for the encoded face, from what the agent knows alone; ``_save()`` and
     ``_load(state)`` where the world cannot be copied; ``close()``.
 
-    It may raise ``InfraError`` anywhere: the game is then truncated for all with ``info["invalid"] = True``.
+    It may raise ``InfraError`` in ``_act``, ``_cycle``, ``_terms`` and ``_gone``: the game is then truncated for all with
+    ``info["invalid"] = True``. In ``_begin`` it goes on to who resets; what agents see must not fail.
 
     Args:
         agents: their names, in the order in which they act.
@@ -101,6 +102,8 @@ class Game:
         self.max_length = whole("max_length", max_length, 256)
         self.terms = (*self.own_terms, *self.team_terms)
         self.weights = dict.fromkeys(self.terms, 0.0) | dict(self.default_weights)
+        if weights is not None and not isinstance(weights, Mapping):
+            raise ValueError(f"weights is {weights!r}; allowed: None or a mapping of reward terms to numbers")
         for key, value in (weights or {}).items():
             if key not in self.terms:
                 raise one_of("a reward term", key, self.terms)

@@ -192,7 +192,7 @@ class Commons(Game):
 
     def _terms(self, agent: str) -> Mapping[str, float]:
         did, me = self.world.did, self._me(agent)
-        used = -float(did.used[0, me])
+        used = 0.0 - float(did.used[0, me])  # no -0.0
         tool = {self.tool: used} if self.tool else {}
         return {"apples": float(did.got[0, me]), "team_harvest": float(did.got.sum())} | tool
 

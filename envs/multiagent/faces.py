@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, Space
 
+from ..text.base import whole
 from ..text.encode import Encoder
 from ..text.spaces import Unicode
 from .base import Game
@@ -61,11 +62,14 @@ class ArrayFace:
         game: the rules.
         dim: features of the text.
         action_dim: hashed features of an action.
-        rows: of actions.
+        rows: of actions, from 2.
+
+    Raises:
+        ValueError: a size that is not allowed; names it.
     """
 
     def __init__(self, game: Game, dim: int = 64, action_dim: int = 32, rows: int = 64) -> None:
-        self.game, self.rows = game, rows
+        self.game, self.rows = game, whole("rows", rows, 2)  # one would hold nothing but ``wait``
         self.encoder = Encoder(dim, action_dim, rows)
         self.width = self.encoder.width + game.measures
         self.length = dim + game.gauges

@@ -10,7 +10,7 @@ from gymnasium.spaces import Space
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper, TerminateIllegalWrapper
 
-from ..errors import one_of
+from ..errors import InfraError, one_of
 from .base import MODES, Game
 from .faces import FACES
 
@@ -60,6 +60,14 @@ class _Host:
         """
         return self.face.action_for(agent, self.game.script(agent, policy))
 
+    def _begin(self, seed: int | None, options: Any) -> None:
+        try:
+            self.game.reset(seed, options)
+        except InfraError:
+            self.agents = []  # nothing is left of the game before
+            raise
+        self.agents = list(self.game.agents)
+
     def state(self) -> Any:
         """What all know, in ``state_space``: a text for spectators, or all observations in one array."""
         return self.face.whole_state()
@@ -89,8 +97,7 @@ class ParallelGame(_Host, ParallelEnv):  # type: ignore[misc]
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Observations and infos of all agents."""
-        self.game.reset(seed, options)
-        self.agents = list(self.game.agents)
+        self._begin(seed, options)
         return self._shown()
 
     def _shown(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -151,8 +158,7 @@ class AECGame(_Host, AECEnv):  # type: ignore[misc]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """A new game; the first agent is to act."""
-        self.game.reset(seed, options)
-        self.agents = list(self.game.agents)
+        self._begin(seed, options)
         self.rewards, self._cumulative_rewards = dict(self.game.rewards), dict(self.game.rewards)
         self._settled()
         self.agent_selection = self.agents[0]

@@ -78,8 +78,9 @@ class Negotiation(Game):
     ## Actions
     Text: ``offer issue=option, ...`` (all issues), ``accept N`` (an offer by its number), ``say ...`` (words that bind nobody),
     ``wait``. Objects do as well: ``{"offer": {"price": "low", ...}}``, ``{"accept": 3}``, ``{"say": "..."}``. An offer that was
-    replaced in the meantime can no longer be accepted. Encoded: the index of a row; rows are offers (at most ``listed``, the
-    best for the agent itself, and those that stand), what can be accepted, and ``wait``.
+    replaced in the meantime can no longer be accepted. Encoded: the index of a row; rows are offers (the
+    ``listed`` best for the agent itself), what can be accepted, and ``wait``. Where there are more deals than that a script
+    may want one that is no row, which is a ValueError.
 
     ## Observations
     Text: what the agent's own options are worth, offers on the table with their worth to it, and what was said last. Encoded:
@@ -131,7 +132,7 @@ class Negotiation(Game):
         choices: int = 3,
         opposed: float = 0.5,
         walk_away: float = 0.0,
-        listed: int = 16,
+        listed: int = 32,
         path: str | None = None,
         max_cycles: int = 10,
         **others: Any,
@@ -220,18 +221,15 @@ class Negotiation(Game):
                 return f"{issue} cannot be {option[:40]!r}; options: {', '.join(options)}"
             chosen[issue] = options.index(option)
         missing = [i for i in domain.issues if i not in chosen]
-        return (
-            f"an offer names every issue; missing: {', '.join(missing)}"
-            if missing
-            else tuple(chosen[i] for i in domain.issues)
-        )
+        if missing:
+            return f"an offer names every issue; missing: {', '.join(missing)}"
+        return tuple(chosen[i] for i in domain.issues)
 
     def _gone(self) -> Sequence[str]:
         return self.agents if self.world.deal is not None else ()
 
     def _terms(self, agent: str) -> Mapping[str, float]:
-        over = self.world.deal is not None or self.cycle >= self.max_cycles
-        if not over:
+        if self.world.deal is None and self.cycle < self.max_cycles:
             return {}
         facts = self._outcome()
         return {
@@ -247,7 +245,7 @@ class Negotiation(Game):
         worths = tuple(domain.worth(p, deal) for p in range(self.parties))
         best = _best(domain)
         pareto = not any(
-            all(x >= y for x, y in zip(other, worths)) and any(x > y + 1e-9 for x, y in zip(other, worths))
+            all(x >= y - 1e-9 for x, y in zip(other, worths)) and any(x > y + 1e-9 for x, y in zip(other, worths))
             for other in best.worths
         )
         return {
@@ -354,6 +352,10 @@ class Negotiation(Game):
         if table.deal is not None:
             return "wait"
         best = _best(table.domain)
+        if policy == "oracle" and any(
+            table.domain.worth(p, best.deal) < w for p, w in enumerate(table.domain.walk_away)
+        ):
+            return "wait"  # every deal is worse for somebody than none
         wanted = {"oracle": best.deal, "collusion": best.richest, "stubborn": _ranked(table.domain, me)[0]}[policy]
         offered = [(n, p) for n, (p, d) in sorted(table.offers.items()) if d == wanted]
         if not offered:

@@ -50,6 +50,8 @@ def _casino(path: str, text: str) -> Iterable[Parts]:
     for k, row in enumerate(rows if isinstance(rows, list) else [rows]):
         try:
             people = [row["participant_info"][a]["value2issue"] for a in sorted(row["participant_info"])]
+            if len(people) != 2:
+                raise TypeError(f"{len(people)} participants")
             points = [{issue: _POINTS[level] for level, issue in p.items()} for p in people]
             names = sorted(points[0])
             parts = _division([n.lower() for n in names], [3] * 3, [[p[n] for n in names] for p in points])
@@ -63,8 +65,8 @@ def _deal_or_no_deal(path: str, text: str) -> Iterable[Parts]:
     for k, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        mine, theirs = _between(line, "input"), _between(line, "partner_input")
         try:
+            mine, theirs = _between(line, "input"), _between(line, "partner_input")
             if not len(mine) == len(theirs) == 6 or mine[::2] != theirs[::2]:
                 raise ValueError
             parts = _division(_ITEMS, mine[::2], [mine[1::2], theirs[1::2]])

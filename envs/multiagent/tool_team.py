@@ -16,7 +16,7 @@ from ..tools.candidates import offers
 from ..tools.face import DOUBT, OWN, STATE, TOOLS
 from ..tools.servicedesk.users import PHRASES
 from .base import SAID, WAIT, Game
-from .tool_team_case import LINE, Case, Member, line, told, verb_of
+from .tool_team_case import LINE, Case, Member, line, told, verb_of, whole_characters
 from .tool_team_desks import DESKS
 
 MAY = ("none", "reads", "all")  # which tools the planner may call
@@ -111,7 +111,7 @@ class ToolTeam(Game):
         max_length: int = 16384,
         **others: Any,
     ) -> None:
-        if desk not in DESKS:
+        if desk not in tuple(DESKS):
             raise one_of("desk", desk, DESKS)
         if planner not in MAY:
             raise one_of("planner", planner, MAY)
@@ -147,7 +147,7 @@ class ToolTeam(Game):
     def read(self, action: Any) -> str:
         """See ``Game.read``; blanks stay as they are, for they may be code."""
         if isinstance(action, str):
-            return action[: self.max_length].strip().encode(errors="replace").decode()
+            return whole_characters(action[: self.max_length].strip())
         return super().read(action)
 
     def _act(self, agent: str, command: str) -> bool:
@@ -174,8 +174,8 @@ class ToolTeam(Game):
         me.follow(me.made, ())
         me.results = [*me.results, *(f"{told(c)} -> {c['result'][:SHOWN]}" for c in me.made)][-KEPT:]
         for call in made:
-            if call.text() in me.orders:
-                me.orders.remove(call.text())
+            if (text := whole_characters(call.text())) in me.orders:
+                me.orders.remove(text)
         case.own[agent] = float(info["reward_terms"].get("valid_call", 0.0))
         case.log = [*case.log, *(f"{agent} calls {line(told(c))} -> {line(c['result'])}" for c in me.made)][-KEPT:]
         return bool(info["valid_action"])
@@ -210,7 +210,7 @@ class ToolTeam(Game):
         other.heard = [*other.heard, f"{agent}: {words}"][-KEPT:]
         other.follow((), ({"role": "user", "content": words},))
         made = self.desk.parse(words)
-        calls = [] if isinstance(made, str) else [c.text() for c in made]
+        calls = [] if isinstance(made, str) else [whole_characters(c.text()) for c in made]
         if name != "planner_0":
             other.orders = [*(o for o in other.orders if o not in calls), *calls][-ORDERS:]
         me.said = f"{name}: {words}"

@@ -72,16 +72,21 @@ def verb_of(command: str) -> tuple[str, str]:
             what = given[verb]
             if isinstance(what, dict):
                 what = " ".join(f"{k} {v}" for k, v in what.items())
-            return verb, str(what).encode(errors="replace").decode().strip()
+            return verb, whole_characters(str(what)).strip()
     return "", command
+
+
+def whole_characters(text: str) -> str:
+    """A text without lone surrogates, which JSON can write and no text can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def told(made: Mapping[str, Any]) -> str:
     """A call that was made, as an info tells of it, as a text."""
     try:
-        return Call(made["name"], made["arguments"]).text()
+        return whole_characters(Call(made["name"], made["arguments"]).text())
     except (TypeError, ValueError, RecursionError):
-        return str(made["name"])
+        return whole_characters(str(made["name"]))
 
 
 def line(text: str) -> str:

@@ -293,14 +293,16 @@ def run_game(
     curve: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     done = max(begun, trainer.steps) if learns and begun else 0
+    got: GameEvaluation | None = None
     first = 10_000 * (1 + seed)  # no two seeds share worlds
     for goal in range(0, spec["steps"] + 1, spec["eval_every"]) if learns else [0]:
-        if goal < done:
+        if begun and goal <= begun:
             continue
         if goal > done:
-            metrics = trainer.learn(goal - done)[-1]
+            metrics, got = trainer.learn(goal - done)[-1], None
             done = max(goal, trainer.steps)
-        got: GameEvaluation = evaluate_games(team, test, spec["eval_episodes"], first, judged)
+        if got is None:  # a rollout may reach beyond the next goals: what was learnt is then the same at all of them
+            got = evaluate_games(team, test, spec["eval_episodes"], first, judged)
         point: dict[str, Any] = {"steps": float(goal), "taken": float(done)} | got.as_dict()
         point["seconds"] = time.perf_counter() - start
         curve.append(point)

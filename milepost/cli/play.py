@@ -29,6 +29,10 @@ def play(env_id: str, settings: dict[str, Any], layers: list[dict[str, Any]], se
         UserError: nobody can type the actions of this environment.
     """
     if any(g.id == env_id for g in games()):
+        if layers:
+            raise UserError(
+                f"{env_id}: --shape is for environments of one agent here; in code it is shape(game, [...])"
+            )
         return play_game(env_id, settings, seed, lines)
     row = next((e for e in entries() if e.id == env_id.rpartition(":")[2]), None)
     if row is not None and any(w.name == "Encode" for w in row.wrappers):

@@ -116,7 +116,7 @@ def info(name: str) -> None:
         print(f"{g.id}: {g.summary}\n\n{inspect.getdoc(cls)}\n\nSettings of this id: {g.kwargs or 'the defaults'}")
         print(f"Made by: pettingzoo.make('parallel', '{g.id}') or 'aec', after import milepost.envs.multiagent")
         print("All settings:")
-        for setting in settings(cls):
+        for setting in (*settings(cls), "face", "dim, action_dim, rows (of the encoded face)"):
             print(f"  {setting}")
         for extra in g.requires.split(","):
             if not installed(extra):
@@ -129,6 +129,10 @@ def info(name: str) -> None:
             print("\nSettings:")
             for f in dataclasses.fields(Settings):
                 print(f"  {f.name}: {f.type} = {_default(f)}")
+    elif name in TRAINERS:
+        print(
+            f"{name}: {TRAINERS[name]}\n\nSettings: see GamePPO in milepost.baselines.games.ppo, and docs/multiagent.md"
+        )
     elif name in SCORERS:
         cls = use(SCORERS[name][0])
         print(f"{name}: {SCORERS[name][1]}\n\n{inspect.getdoc(cls)}\n\nSettings:")
@@ -144,7 +148,7 @@ def info(name: str) -> None:
         print(f"Observations: {env.observation_space}\nActions: {env.action_space}\nMade by: {env.spec}")
         env.close()
     else:
-        known = [*ids, *several, *shapers, *AGENTS, *SCORERS, *gym.registry]
+        known = [*ids, *several, *shapers, *AGENTS, *TRAINERS, *SCORERS, *gym.registry]
         raise unknown("environment, game, shaper, agent or scorer", name, known)
 
 

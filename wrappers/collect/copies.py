@@ -1,9 +1,32 @@
-"""Copies of games that have no snapshots."""
+"""States to go back to: snapshots with the time limits around them, and copies of games that have no snapshots."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
+
+import gymnasium as gym
+
+
+def state_of(env: gym.Env[Any, Any]) -> Any:
+    """An environment's snapshot, and what each ``TimeLimit`` around it has counted: these know of no snapshots."""
+    return env.get_wrapper_attr("snapshot")(), [limit._elapsed_steps for limit in _limits(env)]
+
+
+def go_back(env: gym.Env[Any, Any], state: Any) -> None:
+    """Goes back to what ``state_of`` gave, as often as wanted."""
+    inner, counted = state
+    env.get_wrapper_attr("restore")(copy.deepcopy(inner))
+    for limit, steps in zip(_limits(env), counted):
+        limit._elapsed_steps = steps
+
+
+def _limits(env: Any) -> list[Any]:
+    out = []
+    while isinstance(env, gym.Wrapper):
+        out += [env] if isinstance(env, gym.wrappers.TimeLimit) else []
+        env = env.env
+    return out
 
 
 def twin(game: Any) -> Any:

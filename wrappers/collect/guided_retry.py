@@ -11,6 +11,7 @@ import gymnasium as gym
 from gymnasium.spaces import Text
 
 from ..shaper import use
+from .copies import go_back, state_of
 
 
 @dataclass
@@ -78,9 +79,9 @@ class GuidedRetry(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
     after an episode that the infrastructure ended, nor where ``reset`` is told a seed or options: then a new task begins.
     ``report()`` keeps first attempts and guided ones apart, so that guidance never counts as a success in evaluation.
 
-    A retry begins in exactly the state of the first attempt: by ``snapshot`` and ``restore``, generators included, so that the
-    task after it is the one that would have come without it; or (``how="task"``) by ``reset(options={"task": ...})``, on
-    environments whose world is fixed by it.
+    A retry begins in exactly the state of the first attempt: by ``snapshot`` and ``restore``, generators included, so that,
+    where steps draw no random numbers, the task after it is the one that would have come without it; or (``how="task"``) by
+    ``reset(options={"task": ...})``, on environments whose world is fixed by it.
 
     Args:
         env: the environment.
@@ -142,13 +143,13 @@ class GuidedRetry(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
         if not told or last is None or seed is not None or options:
             obs, info = self.env.reset(seed=seed, options=options)
             task = info.get("meta", {}).get("task")
-            state = self.env.get_wrapper_attr("snapshot")() if self.how == "snapshot" else self._task()
+            state = state_of(self.env) if self.how == "snapshot" else self._task()
             self._begun = (state, copy.deepcopy(obs), copy.deepcopy(info))
             self._attempt = Attempt(task, 0, "")
             return self._first(obs, info)
         state, obs, info = self._begun
         if self.how == "snapshot":
-            self.env.get_wrapper_attr("restore")(copy.deepcopy(state))
+            go_back(self.env, state)
             obs, info = copy.deepcopy(obs), copy.deepcopy(info)
         else:
             obs, info = self.env.reset(options={"task": state})
@@ -223,11 +224,11 @@ class GuidedRetry(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
     def snapshot(self) -> dict[str, Any]:
         """The environment's snapshot, and the attempt."""
         return {
-            "inner": self.env.get_wrapper_attr("snapshot")(),
+            "inner": state_of(self.env),
             "own": copy.deepcopy((self._begun, self._attempt, self._due, self.counts)),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Goes back to it."""
-        self.env.get_wrapper_attr("restore")(snapshot["inner"])
+        go_back(self.env, snapshot["inner"])
         self._begun, self._attempt, self._due, self.counts = copy.deepcopy(snapshot["own"])

@@ -44,7 +44,7 @@ def share_of(traj: Trajectory) -> float:
     last = traj.infos[-1]
     if goals := last.get("subgoals"):
         return float(np.mean([bool(v) for v in goals.values()]))
-    if last.get("progress") is None:
+    if last.get("progress") is None or np.isnan(last["progress"]):
         raise ValueError(
             "negatives: neither subgoals nor progress is published, so nobody knows what half an episode deserves; "
             "give clip(share=) a function of the trajectory"

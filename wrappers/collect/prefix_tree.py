@@ -10,7 +10,6 @@ what two leaves share is known, so an annotator reads it once, and pairs of sibl
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from ..shaper import use
 from ..types import Trajectory
+from .copies import go_back, state_of
 
 Policy = Callable[[Any, dict[str, Any], np.random.Generator], Any]
 Oracle = Callable[[Trajectory, Trajectory], float | None]
@@ -122,7 +122,7 @@ class PrefixTree:
         return self._branch(root, (), ())
 
     def _state(self) -> Any:
-        return self.env.get_wrapper_attr("snapshot")()
+        return state_of(self.env)
 
     def _branch(self, node: _Node, path: tuple[int, ...], forks: tuple[int, ...]) -> list[Leaf]:
         if any(node.ended) or len(path) == self.depth:
@@ -142,7 +142,7 @@ class PrefixTree:
         out = _Node(node.state, list(node.obs), list(node.infos), list(node.actions), list(node.rewards), node.ended)
         if any(node.ended):
             return out
-        self.env.get_wrapper_attr("restore")(copy.deepcopy(node.state))
+        go_back(self.env, node.state)
         n = 0
         while not any(out.ended) and (steps is None or n < steps):
             action = self._policy(out.obs[-1], out.infos[-1], self._rng)
@@ -164,8 +164,7 @@ def preferences(
     Args:
         leaves: of one tree.
         oracle: ``"module:function"`` or a function of two episodes: 1 for the first, 0 for the second, between for a share,
-        None
-            for no preference, which makes no pair.
+            None for no preference, which makes no pair.
         strategy: all pairs of leaves, or those alone that differ in their last branching.
 
     Raises:

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..maths import fingerprint
+from ..maths import fingerprint, matrix
 from ..shaper import Shaper, use
 from ..types import Floats, Trajectory
 
@@ -129,12 +129,7 @@ class UtteranceCritic(Shaper):
     def matrix(self, states: Sequence[Any], actions: Sequence[Any] | None = None) -> Floats:
         """``(N, dim)`` features of states, or of states with an action each."""
         many = [None] * len(states) if actions is None else actions
-        rows = [np.asarray(self._features(s, a, self.dim), np.float64) for s, a in zip(states, many)]
-        if wrong := [r.shape for r in rows if r.shape != (self.dim,)]:
-            raise ValueError(
-                f"utterance_critic: features have the shape {wrong[0]}, ({self.dim},) is expected (setting dim)"
-            )
-        return np.array(rows, np.float64).reshape(len(states), self.dim)
+        return matrix("utterance_critic", [self._features(s, a, self.dim) for s, a in zip(states, many)], self.dim)
 
     def values(self, states: Sequence[Any], actions: Sequence[Any] | None = None) -> Floats:
         """``(N,)`` the smaller V of each state, or the smaller Q of each state and action."""

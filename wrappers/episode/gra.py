@@ -48,6 +48,7 @@ class GatedRewardAccumulation(Shaper):
     release: Literal["per_step", "terminal"] = "per_step"
     """Where what counts is paid: at its own step, or all at the last."""
     additive = False
+    unbounded = ("threshold",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -99,18 +99,13 @@ class GradedOutcome(Shaper):
     def setup(self, rng: np.random.Generator) -> None:
         """Looks the judge up; ``_stats`` counts grades and failures."""
         self._service: Service | None = serve(self.judge) if self.judge else None
+        self._services = {} if self._service is None else {"judge": self._service}
         if self._service is not None and "rating" not in self._service.model.kinds:
             raise ValueError(
                 f"graded_outcome: the judge answers {', '.join(self._service.model.kinds)}; allowed: one that rates"
             )
         self._view = VIEWS[self.view] if isinstance(self.view, str) and self.view in VIEWS else use(self.view)
         self._stats: Counter[str] = Counter({"grades": 0, "failures": 0})
-
-    def close(self) -> None:
-        """Closes the judge's cache and worker."""
-        super().close()
-        if self._service is not None:
-            self._service.close()
 
     def _share(self, grade: float | None) -> float:
         """(grade - 1) / 4, or that of a failure."""

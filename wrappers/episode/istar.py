@@ -46,7 +46,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..maths import by, fingerprint, split
+from ..maths import by, fingerprint, matrix, split
 from ..models import pair_loss, preferred
 from ..shaper import MissingFact, Shaper, use
 from ..types import Floats, Trajectory
@@ -200,10 +200,7 @@ class ImplicitProcess(Shaper):
         if self.model == "tabular":
             known: dict[int, str] = {}  # an observation is hashed once a step, not once an action
             return [f"{known.setdefault(id(o), fingerprint(o))} {a!r}" for o, a in zip(c.obs, c.actions)]
-        rows = [np.asarray(self._features(o, a, self.dim), np.float64) for o, a in zip(c.obs, c.actions)]
-        if wrong := [r.shape for r in rows if r.shape != (self.dim,)]:
-            raise ValueError(f"{LAYER}: features have the shape {wrong[0]}, ({self.dim},) is expected (setting dim)")
-        return np.array(rows, np.float64).reshape(len(rows), self.dim)
+        return matrix(LAYER, [self._features(o, a, self.dim) for o, a in zip(c.obs, c.actions)], self.dim)
 
     def _logits(self, x: Any, start: bool = False) -> Floats:
         if self.model == "torch":

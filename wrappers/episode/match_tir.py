@@ -65,27 +65,37 @@ def largest(s: Floats) -> NDArray[np.intp]:
         rows, out = largest(s.T), np.full(m, -1)
         out[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
         return out
-    cost = np.hstack([-s, np.zeros((m, m))])  # each row may have a column of its own that is worth nothing
-    u, v, owner = np.zeros(m), np.zeros(n + m), np.full(n + m, -1)
+    width = n + m  # each row may have a column of its own that is worth nothing
+    cost = np.hstack([-s, np.zeros((m, m))]).tolist()  # lists: at ten calls a numpy call costs more than its work
+    u, v, owner = [0.0] * m, [0.0] * width, [-1] * width
     for row in range(m):
-        least, came = np.full(n + m, math.inf), np.full(n + m, -1)
-        seen, i, j = np.zeros(n + m, bool), row, -1
+        least, came, i, j = [math.inf] * width, [-1] * width, row, -1
+        free, seen = list(range(width)), list[int]()
         while i >= 0:  # until a column that is free
-            gap = cost[i] - u[i] - v
-            nearer = ~seen & (gap < least)
-            least[nearer], came[nearer] = gap[nearer], j
-            j = int(np.where(seen, math.inf, least).argmin())
-            step = least[j]
-            u[[row, *owner[seen]]] += step
-            v[seen] -= step
-            least[~seen] -= step
-            seen[j], i = True, owner[j]
+            reduced, own, step, best = cost[i], u[i], math.inf, -1
+            for k in free:
+                gap = reduced[k] - own - v[k]
+                if gap < least[k]:
+                    least[k], came[k] = gap, j
+                if least[k] < step:
+                    step, best = least[k], k
+            u[row] += step
+            for k in seen:
+                u[owner[k]] += step
+                v[k] -= step
+            free.remove(best)
+            seen.append(best)
+            for k in free:
+                least[k] -= step
+            i, j = owner[best], best
         while j >= 0:  # every row on the path moves on by one
             owner[j] = owner[came[j]] if came[j] >= 0 else row
             j = came[j]
     out = np.full(m, -1)
-    out[owner[:n][owner[:n] >= 0]] = np.flatnonzero(owner[:n] >= 0)
-    return np.where((out >= 0) & (s[np.arange(m), out] > 0), out, -1)
+    for k, i in enumerate(owner[:n]):
+        if i >= 0 and s[i, k] > 0:
+            out[i] = k
+    return out
 
 
 def greedy(s: Floats) -> NDArray[np.intp]:

@@ -37,6 +37,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..maths import matrix
 from ..models import Lexicographic, PreferenceModel
 from ..shaper import MissingFact, Shaper, use
 from ..types import Floats, Trajectory
@@ -147,12 +148,7 @@ class ModelReward(Shaper):
 
     def matrix(self, traj: Trajectory) -> Floats:
         """``(T, dim)`` features of the steps."""
-        rows = [np.asarray(self._features(t, self.dim), np.float64) for t in traj]
-        if wrong := [r.shape for r in rows if r.shape != (self.dim,)]:
-            raise ValueError(
-                f"model_reward: features have the shape {wrong[0]}, ({self.dim},) is expected (setting dim)"
-            )
-        return np.array(rows, np.float64).reshape(len(traj), self.dim)
+        return matrix("model_reward", [self._features(t, self.dim) for t in traj], self.dim)
 
     def episode(self, traj: Trajectory) -> Floats:
         """Pays the score, once or by what each step changed."""

@@ -6,8 +6,8 @@
 POLAR, "Pre-trained policy discriminators are general reward models" (arXiv 2507.05197): its model says how likely the
 candidate comes from the policy that wrote the reference. From the authors' code [C]: the interface, that thinking is taken
 out before scoring, that an answer is cut at the right, and that a failed request is None and no number. Only differences
-for one prompt and reference mean anything, so a group needs no ``baseline``; ``baseline="reference"``, where a candidate equal to the
-reference gets 0, and ``"group"`` are ours [I].
+for one prompt and reference mean anything, so a group needs no ``baseline``; ``baseline="reference"``, where a candidate equal
+to the reference gets 0, and ``"group"`` are ours [I].
 
 ``scorer`` is any function ``(prompt, reference, candidate) -> float`` or None. By default it is the token F1, which needs no
 model: words shared, each as often as it stands in both, so saying a word twice pays once and saying more costs precision.

@@ -35,7 +35,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..maths import fingerprint
+from ..maths import fingerprint, matrix
 from ..shaper import Shaper, use
 from ..types import Floats, Trajectory, Transition
 
@@ -146,12 +146,7 @@ class ProgressAttribution(Shaper):
 
     def matrix(self, traj: Trajectory) -> Floats:
         """``(T, dim)`` features of the steps."""
-        rows = [np.asarray(self._features(t, self.dim), np.float64) for t in traj]
-        if wrong := [r.shape for r in rows if r.shape != (self.dim,)]:
-            raise ValueError(
-                f"progress_attribution: features have the shape {wrong[0]}, ({self.dim},) is expected (setting dim)"
-            )
-        return np.array(rows, np.float64).reshape(len(traj), self.dim)
+        return matrix("progress_attribution", [self._features(t, self.dim) for t in traj], self.dim)
 
     def predict(self, traj: Trajectory) -> Floats:
         """``(T,)`` shares c_t."""

@@ -15,6 +15,9 @@ all are dropped where a side has none). ``PerStepNorm`` is the advantage that go
 Invariance: none. Without turning points the rewards telescope to V_T - V_0; a constant trace pays 0; a trace turned upside down
 pays the negative.
 
+Hacks: a step back and forth again is a turn, and pays all that is still to come, every time. The paper's episodes have a
+fixed number of steps that cannot be taken back; where they can, an agent that dithers before it succeeds earns more.
+
 Departures: what is paid is added to the reward that reaches this layer; the paper's is it alone: ``[Scale(0.0),
 TurningPoints()]``.
 """

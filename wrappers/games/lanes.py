@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector.utils import concatenate, create_empty_array
 from pettingzoo import AECEnv, ParallelEnv
 
-from .base import MASK, everyone, whole
+from .base import MASK, everyone, part, whole
 from .deaths import BlackDeath
 
 Games = Any
@@ -23,7 +23,11 @@ class Lanes:
     """
 
     def __init__(self, word: str, games: Games, num_envs: int | None) -> None:
-        self.games = [BlackDeath(game) for game in made(word, games, num_envs)]
+        plain = made(word, games, num_envs)
+        for game in plain:
+            for agent in everyone(word, game):
+                part(word, agent, game.observation_space(agent))  # texts are refused in the caller's name
+        self.games = [BlackDeath(game) for game in plain]
         self.agents = everyone(word, self.games[0])
         self.pairs = [(k, a) for k in range(len(self.games)) for a in self.agents]
         k, a = self.pairs[0]

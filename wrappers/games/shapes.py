@@ -142,8 +142,12 @@ def common(word: str, spaces: dict[Any, Any]) -> Any:
     one = spaces[first]
     for agent in rest:
         other = spaces[agent]
-        fits = isinstance(one, Box) and isinstance(other, Box) and one.dtype == other.dtype
-        fits = fits and len(spaces[first].shape) == len(other.shape)
+        fits = (
+            isinstance(one, Box)
+            and isinstance(other, Box)
+            and one.dtype == other.dtype
+            and len(one.shape) == len(other.shape)
+        )
         if not fits and not (isinstance(one, Discrete) and isinstance(other, Discrete) and one.start == other.start):
             raise ValueError(
                 f"{word}: the spaces of {first}, {one}, and {agent}, {other}, do not go together; allowed: Boxes with the same "

@@ -48,7 +48,7 @@ class ListwiseAdvantage(Shaper):
     """One bounded advantage an episode, from the ranking of the group.
 
     Raises:
-        ValueError: a setting that is not positive.
+        ValueError: a setting that is not positive; or log-probabilities that are not finite or not one an action.
     """
 
     tau: float = 0.05
@@ -74,7 +74,13 @@ class ListwiseAdvantage(Shaper):
         out = np.zeros(len(group))
         for i, t in enumerate(group):
             if self.logp in t.meta and self.ref_logp in t.meta:
-                out[i] = self.beta * float(np.sum(t.meta[self.logp]) - np.sum(t.meta[self.ref_logp]))
+                mine, theirs = (np.asarray(t.meta[k], np.float64) for k in (self.logp, self.ref_logp))
+                if mine.shape != (len(t),) or theirs.shape != (len(t),) or not np.isfinite(mine.sum() - theirs.sum()):
+                    raise ValueError(
+                        f"listwise_advantage: meta[{self.logp!r}] and meta[{self.ref_logp!r}] have the shapes {mine.shape} and "
+                        f"{theirs.shape}; allowed are finite log-probabilities, one an action: ({len(t)},)"
+                    )
+                out[i] = self.beta * float(mine.sum() - theirs.sum())
         return out
 
     def loss(self, group: Group) -> float:

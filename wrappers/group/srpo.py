@@ -71,7 +71,7 @@ class SelfReferential(Shaper):
     """Adds a share of the success to failures, by how near they came.
 
     Raises:
-        ValueError: a setting outside its range.
+        ValueError: a setting outside its range; or embeddings that are no rows of finite numbers of one length.
         MissingFact: the environment does not publish success.
     """
 
@@ -116,7 +116,15 @@ class SelfReferential(Shaper):
 
     def _embedded(self, group: Group) -> list[Floats]:
         embed = use(self.embed) if isinstance(self.embed, str) else self.embed
-        return [np.asarray(embed(t), np.float64) for t in group]
+        out = [np.asarray(embed(t), np.float64) for t in group]
+        known = next((x.shape[1:] for x in self.kept.values()), out[0].shape if out else ())
+        for x in out:
+            if x.ndim != 1 or x.shape != known or not np.isfinite(x).all():
+                raise ValueError(
+                    f"self_referential: an embedding has the shape {x.shape} after {known} or is not finite; allowed are "
+                    "finite numbers, as many for every episode"
+                )
+        return out
 
     def learn(self, trajs: Sequence[Trajectory]) -> dict[str, float]:
         """Puts successes into the bank."""

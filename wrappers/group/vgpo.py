@@ -12,6 +12,11 @@ The paper assumes V >= 0. With b = 0 a group that fails alike but has Q > 0 is p
 mean of Q for b instead, which is ours, as is w = 1 for an episode whose mean Q is not positive.
 
 Invariance: none. With ``k=0`` and ``temporal=False`` this is the z-score of each time step's Q; w has mean 1 over an episode.
+
+Hacks: Q sums over the steps to come, so among episodes of different lengths who stays longer has more of it. The paper's are
+of one length; elsewhere ``gamma`` below 1 bounds it.
+
+Departures: a value that is None or NaN takes its step, and those before it whose Q it is part of, out of the loss (NaN).
 """
 
 from __future__ import annotations
@@ -77,6 +82,7 @@ class ValueAnchored(Shaper):
         """Moves the running mean of Q, and counts the batch."""
         for t in trajs:
             q = self._q(t)
+            q = q[np.isfinite(q)]
             self.count += len(q)
             self.mean += float((q - self.mean).sum()) / max(self.count, 1)
         self.batches += 1

@@ -113,6 +113,7 @@ class PreferenceModel:
         check(what, "hidden", self.hidden, 0, whole=True)
         check(what, "epochs", self.epochs, 1, whole=True)
         check(what, "lr", self.lr, 1e-12)
+        check(what, "seed", self.seed, 0, whole=True)
 
     # -- fitting ---------------------------------------------------------------------------------
     def rows(self, things: Sequence[Any]) -> Floats:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..scorers.hashed import vector
+from ..scorers.settings import check
 from ..types import Floats
 from .bradley_terry import PreferenceModel
 from .texts import text_of
@@ -48,8 +49,8 @@ class PolicyDiscriminator:
     """The fitted core."""
 
     def __post_init__(self) -> None:
-        if self.triples < 1:
-            raise ValueError(f"policy_discriminator: triples is {self.triples}; allowed: a number from 1")
+        for name, low in (("triples", 1), ("seed", 0)):
+            check("policy_discriminator", name, getattr(self, name), low, whole=True)
         self.model = PreferenceModel(self._alike, l2=self.l2, center=False)
 
     def _alike(self, pair: tuple[Any, Any]) -> Floats:

@@ -87,17 +87,27 @@ def _no_scorer(spec: Any) -> Scorer:
     raise ValueError(f"a scorer is {{'scorer': name, **settings}}, not {dict(spec)!r}")
 
 
-def serve(spec: Any) -> Service:
+def serve(spec: Any, kind: str = "") -> Service:
     """A scorer behind its cache, from one flat spec: ``{"scorer": name, "mode": "frozen", "cache": "answers.sqlite",
     **settings of the scorer}``, a name, or a live ``Service`` as it is. A scorer's setting that is also one of the
     service's goes into an inner spec: ``{"scorer": {"scorer": name, "batch": 8}, "batch": 32}``.
 
+    Args:
+        spec: as above.
+        kind: what it will be asked (``"question"``, ``"rating"``, ``"text"`` ...); empty: anything.
+
     Raises:
-        ValueError, ImportError, ModuleNotFoundError: as ``make`` and ``Service``.
+        ValueError, ImportError, ModuleNotFoundError: as ``make`` and ``Service``; ValueError also where it answers nothing of
+            that kind.
     """
-    if isinstance(spec, Service):
-        return spec
-    if not isinstance(spec, Mapping):
-        return Service(spec)
-    of_service = {k: v for k, v in spec.items() if k in _SERVICE}
-    return Service({k: v for k, v in spec.items() if k not in _SERVICE}, **of_service)
+    if isinstance(spec, Mapping):
+        of_service = {k: v for k, v in spec.items() if k in _SERVICE}
+        service = Service({k: v for k, v in spec.items() if k not in _SERVICE}, **of_service)
+    else:
+        service = spec if isinstance(spec, Service) else Service(spec)
+    if kind and kind not in service.model.kinds:
+        if service is not spec:
+            service.close()
+        name = type(service.model).__name__
+        raise ValueError(f"the scorer {name} answers {', '.join(service.model.kinds)}, not a {kind}")
+    return service

@@ -154,7 +154,9 @@ class SubgoalOptions(Shaper):
         if self.judge is not None:
             view = view_of(use(self.view) if isinstance(self.view, str) and ":" in self.view else self.view)
             retro = self.retro and not self.ordered
-            self._judged = Judged(serve(self.judge), self.subgoals, view, self.task, self.threshold, retro, self._stats)
+            service = serve(self.judge, "question")
+            self._services = {"judge": service}
+            self._judged = Judged(service, self.subgoals, view, self.task, self.threshold, retro, self._stats)
         self._tests: dict[str, Predicate] = {n: use(p) for n, p in self.predicates.items()}
         self._key = use(self.table_key)
         for name, f in (self._tests | {"table_key": self._key}).items():
@@ -192,18 +194,6 @@ class SubgoalOptions(Shaper):
             reward, states[i] = self._pay((*states[i][:2], seen), ts[i], truth)
             out.append(reward)
         return out
-
-    def stats(self) -> dict[str, float]:
-        """Counts of the layer and, as ``judge/...``, of the judge."""
-        judged = self._judged.service.report() if self._judged is not None else {}
-        return super().stats() | {f"judge/{k}": v for k, v in judged.items()}
-
-    def close(self) -> None:
-        """Ends the judge's worker and closes its file, unless the judge is somebody else's."""
-        super().close()
-        judged: Judged | None = getattr(self, "_judged", None)
-        if judged is not None and judged.service is not self.judge:
-            judged.service.close()
 
     def _pay(self, state: Any, t: Transition, truth: Iterable[tuple[str, bool]]) -> tuple[Any, Any]:
         reached, paid, seen = state

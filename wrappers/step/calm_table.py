@@ -119,11 +119,12 @@ class JudgementTable(Shaper):
         self._stats: Counter[str] = Counter()
         self._judged: Judged | None = None
         if self.judge is not None:
-            service = serve(self.judge)
+            service = serve(self.judge, "question")
             if service.mode == "async":
                 raise ValueError(
                     "judgement_table: judge is in mode 'async', which answers late; allowed: 'sync', 'frozen'"
                 )
+            self._services = {"judge": service}
             view = view_of(use(self.view) if isinstance(self.view, str) and ":" in self.view else self.view)
             self._judged = Judged(service, self.subgoals, view, self.task, self.threshold, False, self._stats)
         self._key = use(self.key)
@@ -165,15 +166,3 @@ class JudgementTable(Shaper):
             raise MissingFact("judgement_table", e.key) from None
         flagged = sum(c > 0 for c in self.counts.values())
         return {"keys": float(len(self.counts)), "flagged": flagged / max(len(self.counts), 1)}
-
-    def stats(self) -> dict[str, float]:
-        """Counts of the layer and, as ``judge/...``, of the judge."""
-        judged = self._judged.service.report() if self._judged is not None else {}
-        return super().stats() | {f"judge/{k}": v for k, v in judged.items()}
-
-    def close(self) -> None:
-        """Ends the judge's worker and closes its file, unless the judge is somebody else's."""
-        super().close()
-        judged: Judged | None = getattr(self, "_judged", None)
-        if judged is not None and judged.service is not self.judge:
-            judged.service.close()

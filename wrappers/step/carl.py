@@ -9,8 +9,8 @@ Ending the episode at a hard infraction is the environment's, or the wrapper ``m
 
 Generic for agents: progress is the share of tests or milestones; soft are lint or time overruns; hard a destructive command.
 
-Invariance: none. Without infractions the episode is paid ``scale`` times what its progress rose by; penalties commute; a penalty
-of 0 cannot be compensated; going back and forth never pays.
+Invariance: none. Without infractions the episode is paid ``scale`` times what its progress rose by; penalties commute; a
+penalty of 0 cannot be compensated; going back and forth never pays.
 
 Departures: what is paid is added to the reward that reaches this layer; the paper's is it alone: ``[Scale(0.0), ...]``.
 Their progress never falls; ``high_water`` says whether a fall costs, as here by default, or only new heights pay. A fall costs
@@ -35,7 +35,7 @@ class MultiplicativeProgress(Shaper):
     The state is the progress so far and the steps for which each sticky penalty still holds.
 
     Raises:
-        ValueError: a penalty outside of [0, 1], a sticky time below 0, or a hint that is no number.
+        ValueError: a penalty outside of [0, 1], a sticky time below 0, or a hint that is no finite number.
         MissingFact: the environment does not publish the progress or a flag.
     """
 
@@ -64,9 +64,6 @@ class MultiplicativeProgress(Shaper):
                     f"multiplicative_progress: soft[{key!r}] is {rule!r}; allowed: None, a factor 0 to 1, or (factor, steps)"
                 )
             rules[key] = (factor, steps)
-        for key, hint in self.hard.items():
-            if isinstance(hint, bool) or not isinstance(hint, (int, float)):
-                raise ValueError(f"multiplicative_progress: hard[{key!r}] is {hint!r}; allowed: a number")
         self._rules = rules
 
     @property

@@ -159,7 +159,8 @@ class Checklist(Shaper):
 
     def setup(self, rng: np.random.Generator) -> None:
         """Serves the judge; ``_stats`` counts items passed at a reset, and steps without an answer."""
-        self._service: Service | None = None if self.judge is None else serve(self.judge)
+        self._service: Service | None = None if self.judge is None else serve(self.judge, "question")
+        self._services = {} if self._service is None else {"judge": self._service}
         self._warned = False
         self._stats: Counter[str] = Counter({"items passed": 0, "passed at a reset": 0, "no answer": 0})
 
@@ -266,15 +267,3 @@ class Checklist(Shaper):
         """The world's message and the results of the calls."""
         calls = (f"{c['name']}({c['arguments']}): {c['result']}" for c in t.info.get(self.calls, ()))
         return "\n".join([*filter(None, [str(t.info.get("message", ""))]), *calls])
-
-    def stats(self) -> dict[str, float]:
-        """Counts of the layer and, as ``judge/...``, of the judge."""
-        judged = self._service.report() if self._service is not None else {}
-        return super().stats() | {f"judge/{k}": v for k, v in judged.items()}
-
-    def close(self) -> None:
-        """Ends the judge's worker and closes its file, unless the judge is somebody else's."""
-        super().close()
-        service: Service | None = getattr(self, "_service", None)
-        if service is not None and service is not self.judge:
-            service.close()

@@ -59,9 +59,6 @@ class Constraints(Shaper):
     def __post_init__(self) -> None:
         super().__post_init__()
         limits = [(k, v, 1.0) for k, v in self.upper.items()] + [(k, v, -1.0) for k, v in self.lower.items()]
-        for key, limit, _ in limits:
-            if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not math.isfinite(limit):
-                raise ValueError(f"constraints: the limit of {key!r} is {limit!r}; allowed: a finite number")
         if not limits:
             raise ValueError("constraints: upper and lower are empty; allowed: at least one limit")
         if self.bootstrap and self.bootstrap not in self.lower:

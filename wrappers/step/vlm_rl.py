@@ -141,7 +141,8 @@ class ContrastiveGoal(Shaper):
 
     def setup(self, rng: np.random.Generator) -> None:
         """Serves the embedder; ``_stats`` counts texts without a vector."""
-        self._service: Service = serve(self.embedder)
+        self._service: Service = serve(self.embedder, "text")
+        self._services = {"embedder": self._service}
         self._warned = False
         self._goals: tuple[Floats, Floats] | None = None
         self._near: dict[str, float] = {}  # c of texts that were compared
@@ -222,14 +223,3 @@ class ContrastiveGoal(Shaper):
         for k, width in self.gates.items():
             paid *= falloff(number(t.info[k]), width)
         return self.weight * paid
-
-    def stats(self) -> dict[str, float]:
-        """Counts of the layer and, as ``embedder/...``, of the embedder."""
-        return super().stats() | {f"embedder/{k}": v for k, v in self._service.report().items()}
-
-    def close(self) -> None:
-        """Ends the embedder's worker and closes its file, unless it is somebody else's."""
-        super().close()
-        service: Service | None = getattr(self, "_service", None)
-        if service is not None and service is not self.embedder:
-            service.close()

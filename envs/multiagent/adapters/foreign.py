@@ -99,18 +99,22 @@ def classic(name: str, **defaults: Any) -> Adapter:
             needs("pyspiel", "'shimmy[openspiel]>=2'", name)
         raise one_of("a classic game", name, [n.removeprefix("classic/") for n in known])
     module = known[f"classic/{name}"]
-    facts: dict[str, Any] = {"won": wins}
-    if name == "hanabi_v5":
-        full = defaults.get("colors", 5) * defaults.get("ranks", 5)
-        facts = {"won": functools.partial(_all_of, full), "max_score": float(full)}
+
+    def facts(given: Mapping[str, Any]) -> dict[str, Any]:
+        if name != "hanabi_v5":
+            return {"won": wins}
+        full = given.get("colors", 5) * given.get("ranks", 5)
+        return {"won": functools.partial(_all_of, full), "max_score": float(full)}
 
     def env(**settings: Any) -> Any:
-        return built(lambda: module.env(**(defaults | settings)), name, draws=False, **facts)
+        given = defaults | settings
+        return built(lambda: module.env(**given), name, draws=False, **facts(given))
 
     def parallel_env(**settings: Any) -> Any:
+        given = defaults | settings
         if hasattr(module, "parallel_env"):
-            return built(lambda: module.parallel_env(**(defaults | settings)), name, draws=False, **facts)
-        return built(lambda: by_turns(module.env(**(defaults | settings))), name, draws=False, **facts)
+            return built(lambda: module.parallel_env(**given), name, draws=False, **facts(given))
+        return built(lambda: by_turns(module.env(**given)), name, draws=False, **facts(given))
 
     return Adapter(env, parallel_env)
 
