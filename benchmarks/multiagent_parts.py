@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,8 +71,3 @@ class Removed(BaseParallelWrapper):  # type: ignore[misc]
             shares = {"players": tuple(who), "player": k, "coalitions": coalitions, "values": values, "orders": ()}
             infos[a] = infos[a] | facts | {"coalition_values": shares}
         return obs, rewards, terminated, truncated, infos
-
-
-def waits(agent: str, obs: Any, info: Mapping[str, Any]) -> int:
-    """The row of ``wait`` on the encoded face of a game of ours."""
-    return list(info["admissible_actions"]).index("wait")

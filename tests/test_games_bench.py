@@ -52,6 +52,15 @@ def place(tmp_path, monkeypatch):
     shaper._allowed.intersection_update(allowed)
 
 
+def test_a_player_that_breaks_loses_its_column_and_not_the_run(place, capsys):
+    (place / "suite.toml").write_text(SUITE + ENV + 'cross = ["toys:Falls", "random"]\n' + TRAINER.format("shared_ppo"))
+    assert main(["bench", "suite.toml", "--allow-import", "toys", "--out", "out"]) == 0
+    (row,) = json.loads((place / "out" / "results.json").read_text())["results"]
+    assert row["status"] == "ok" and row["cross"]["toys:Falls"] == {"failed": "RuntimeError: the player fell"}
+    assert row["cross"]["random"]["score"] >= 0.0
+    assert "failed: RuntimeError: the player fell" in "\n".join(game_tables([row]))
+
+
 def test_ids_of_games_are_told_from_those_of_single_agents():
     yes = (
         "milepost/negotiation-encoded-v0",

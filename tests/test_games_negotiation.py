@@ -192,6 +192,22 @@ def test_own_domains_are_sound(opposed):
         assert _best(domain).nash > 0.0
 
 
+def test_who_is_not_there_waits_on_the_face_of_numbers():
+    """One offers, then the other accepts: without the yes there is no deal, without who waits there is."""
+    pytest.importorskip("pettingzoo", reason="the extra multiagent is not installed")
+    from milepost.envs.multiagent.negotiation_v0 import parallel_env
+    from milepost.wrappers.collect.counterfactual import Counterfactual, waits
+
+    env = Counterfactual(parallel_env(face="encoded"), default=waits)
+    obs, infos = env.reset(seed=0)
+    obs, _, *_, infos = env.step({A: env.unwrapped.script(A), B: waits(B, obs[B], infos[B])})
+    obs, rewards, *_, infos = env.step({A: waits(A, obs[A], infos[A]), B: env.unwrapped.script(B)})
+    assert env.agents == [] and infos[A]["team_reward"] == pytest.approx(sum(rewards.values())) and rewards[A] > 0
+    assert infos[A]["counterfactual"] == pytest.approx(sum(rewards.values())) and infos[B]["counterfactual"] == 0.0
+    with pytest.raises(ValueError, match="party_0 cannot wait by its admissible actions"):
+        waits(A, obs[A], {})
+
+
 CASINO = [
     {
         "participant_info": {

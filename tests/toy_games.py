@@ -104,3 +104,10 @@ class Bids(Cued):
         x, y = pressed.values()
         won = dict(zip(pressed, (float(x > y) + (x == y) / 2, float(y > x) + (x == y) / 2)))
         return won, {a: {"bids": (x + y) / 6.0, "success": won[a] == 1.0} for a in pressed}
+
+
+class Falls:
+    """A player that breaks at its first move."""
+
+    def act(self, agent, obs, info):
+        raise RuntimeError("the player fell")

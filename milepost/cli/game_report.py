@@ -75,7 +75,11 @@ def _cross(results: Rows) -> list[str]:
     for env, by_arm in _by_arm(results, lambda r: r.get("cross")).items():
         for (agent, stack), rows in by_arm.items():
             for name in rows[0]["cross"]:
-                got = [r["cross"][name] for r in rows if name in r["cross"]]
+                got = [x for r in rows if (x := r["cross"].get(name)) and "failed" not in x]
+                if not got:
+                    why = next(r["cross"][name]["failed"] for r in rows if name in r["cross"])
+                    lines.append(_line([env, agent, stack, name, "-", "-", f"failed: {why}"]))
+                    continue
                 known = [k for k in got[0]["measures"] if all(k in g["measures"] for g in got)]
                 shown = [f"{k} {_said([g['measures'][k] for g in got])}" for k in known]
                 paid, score = (_said([_number(g[k]) for g in got]) for k in ("env_return", "score"))

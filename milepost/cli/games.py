@@ -310,7 +310,12 @@ def run_game(
         if learns:
             save(trainer)
     out = spec | {"status": "ok", "steps_taken": done, "curve": curve}
-    out["cross"] = {n: _against(player, n, test, probe, judged, opponents, first, seed) for n in env.get("cross", [])}
+    out["cross"] = {}
+    for n in env.get("cross", []):
+        try:
+            out["cross"][n] = _against(player, n, test, probe, judged, opponents, first, seed)
+        except Exception as e:  # a stranger's player: it loses its column, the trained team keeps its curve
+            out["cross"][n] = {"failed": f"{type(e).__name__}: {e}"}
     if learns and trainer.league is not None:
         ladder = trainer.ladder(test, min(CROSS, spec["eval_episodes"]), first)
         out["league"] = {k: _plain(v) for k, v in ladder.as_dict().items()}

@@ -18,7 +18,7 @@ import numpy as np
 from .. import __version__
 from ..baselines.agent import make_agent
 from ..baselines.evaluate import evaluate
-from ..envs.registry import entries
+from ..envs.registry import entries, games
 from ..wrappers.hosts import shape
 from ..wrappers.hosts.env import ShapedEnv
 from ..wrappers.shaper import allow_import, use
@@ -48,7 +48,7 @@ def make_env(env_id: str, settings: dict[str, Any], **more: Any) -> gym.Env[Any,
         except (ImportError, ValueError) as e:
             raise UserError(str(e).replace(":__name__", f":{name}")) from e
     if name not in gym.registry:
-        mine = [k for k in gym.registry if k.startswith("milepost/")]
+        mine = [*(k for k in gym.registry if k.startswith("milepost/")), *(g.id for g in games())]
         raise unknown("environment", name, [*mine, *gym.registry])
     if allowed and str(gym.registry[name].entry_point).endswith(":MCPEnv"):
         more["allow_command"] = True

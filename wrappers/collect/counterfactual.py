@@ -43,6 +43,18 @@ def first_allowed(agent: Any, obs: Any, info: Mapping[str, Any]) -> int:
     return int(np.flatnonzero(mask)[0])
 
 
+def waits(agent: Any, obs: Any, info: Mapping[str, Any]) -> int:
+    """The row of ``wait`` among the admissible actions: the default of our games on their encoded face.
+
+    Raises:
+        ValueError: there are no admissible actions, or ``wait`` is none of them.
+    """
+    rows = info.get("admissible_actions", ())
+    if "wait" not in rows:
+        raise ValueError(f"{agent} cannot wait by its admissible actions: give another default")
+    return list(rows).index("wait")
+
+
 class Counterfactual(BaseParallelWrapper):  # type: ignore[misc]
     """Replays each step of a PettingZoo ``ParallelEnv`` with default actions and publishes what the team would have had.
 
