@@ -3,7 +3,9 @@
 ``NAME.json`` (every run with its spec, versions and curve), ``NAME.png`` (all environments), with ``--baseline`` also one
 picture a class of environments, which its page shows as the baseline curve. The table goes into docs/evidence.md, between
 the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; what judges cost, if any were asked, between ``<!-- NAME costs -->`` and its
-end. ``--judges FILE`` publishes the rows of judge_quality.py, between ``<!-- judges -->`` and its end.
+end. A suite that was interrupted is published as far as it is. ``--unpack FILE`` puts the runs of a published file back into
+the folder, so that ``milepost bench`` goes on where it stopped. ``--judges FILE`` publishes the rows of judge_quality.py,
+between ``<!-- judges -->`` and its end.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from milepost.cli.bench import key
 from milepost.cli.report import picture, subgoals, table
+from milepost.cli.run import versions
 from milepost.envs.registry import entries
 
+SPEC = ("env", "stack", "agent", "seed", "allow_import", "steps", "eval_every", "eval_episodes")  # what names a run
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -72,14 +77,38 @@ def quality(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def unpack(published: Path, folder: Path) -> int:
+    """How many runs of a published file stand in the folder again."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    results = json.loads(published.read_text())["results"]
+    for r in results:
+        name = key({k: r[k] for k in SPEC if k in r})
+        (folder / "runs" / f"{name}.json").write_text(json.dumps(r))
+    return len(results)
+
+
+def gathered(folder: Path) -> dict[str, Any]:
+    """The results of a suite, or of its finished runs where it did not get to its end."""
+    whole = folder / "results.json"
+    if whole.exists():
+        data: dict[str, Any] = json.loads(whole.read_text())
+        return data
+    runs = [json.loads(p.read_text()) for p in sorted((folder / "runs").glob("*.json"))]
+    done = sorted((r for r in runs if r["status"] == "ok"), key=lambda r: (r["env"]["name"], r["seed"]))
+    return {"suite": folder.name, "versions": versions(), "results": done}
+
+
 def publish(folder: Path, target: float, baseline: bool, docs: Path = DOCS) -> list[Path]:
     """The files that were written."""
-    data = json.loads((folder / "results.json").read_text())
+    data = gathered(folder)
     name, out = data["suite"], docs / "results"
     out.mkdir(parents=True, exist_ok=True)
     written = [out / f"{name}.json", out / f"{name}.png", docs / "evidence.md"]
     written[0].write_text(json.dumps(data, separators=(",", ":")) + "\n")
-    shutil.copy(folder / "curves.png", written[1])
+    if (folder / "curves.png").exists():
+        shutil.copy(folder / "curves.png", written[1])
+    else:
+        picture(data["results"], target, written[1])
     tables = table(data["results"], target), subgoals(data["results"])
     put(written[2], name, "\n\n".join(filter(None, tables)))
     if rows := costs(data["results"]):
@@ -102,7 +131,11 @@ if __name__ == "__main__":
     parser.add_argument("--judges", type=Path, help="rows of judge_quality.py")
     parser.add_argument("--target", type=float, default=0.8, help="the line in the pictures")
     parser.add_argument("--baseline", action="store_true", help="also the curves of the environments' pages")
+    parser.add_argument("--unpack", type=Path, help="a published file, whose runs go back into the folder")
     args = parser.parse_args()
+    if args.unpack:
+        print(f"{unpack(args.unpack, args.folder)} runs in {args.folder}")
+        raise SystemExit
     if args.judges:
         found = json.loads(args.judges.read_text())
         (DOCS / "results" / "judges.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")

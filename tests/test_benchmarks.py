@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from milepost.cli.bench import finished
+from milepost.cli.suite import load_suite
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("needs the whole checkout", allow_module_level=True)
@@ -120,3 +123,20 @@ def test_the_quality_table_has_a_row_a_balanced_sample():
     row |= {"accuracy": 0.25, "auc": 0.75, "calibration_error": 0.125}
     table = publish.quality([row | {"sample": "balanced"}, row | {"sample": "natural", "f1": 0.1}])
     assert table.splitlines()[-1] == "| minihack | crop | J | 0.500 | - | 1.000 | 0.250 | 0.750 | 0.125 | 0.100 |"
+
+
+def test_an_interrupted_suite_is_published_and_goes_on_where_it_stopped(tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra bench is not installed")
+    publish, published = module("publish"), BENCHMARKS.parent / "docs" / "results" / "tools_ppo.json"
+    results = json.loads(published.read_text())["results"]
+    folder = tmp_path / "tools_ppo"
+    assert publish.unpack(published, folder) == len(results) == len(list((folder / "runs").iterdir()))
+    next((folder / "runs").glob("*oracle*")).unlink()
+    suite = load_suite(BENCHMARKS / "tools_ppo.toml")
+    assert sum(finished(s, folder) is not None for s in suite.runs) == len(suite.runs) - 1 == len(results) - 1
+    (tmp_path / "evidence.md").write_text("<!-- tools_ppo -->\n<!-- /tools_ppo -->\n")
+    publish.publish(folder, 0.5, False, tmp_path)
+    data = json.loads((tmp_path / "results" / "tools_ppo.json").read_text())
+    assert data["suite"] == "tools_ppo" and len(data["results"]) == len(results) - 1
+    assert "| ppo |" in (tmp_path / "evidence.md").read_text()
+    assert (tmp_path / "results" / "tools_ppo.png").stat().st_size > 1000
