@@ -1,7 +1,8 @@
 """Writes the pages of environments and methods from the code: python docs/generate.py [--check].
 
 The class docstring of an environment and the module docstring of a shaper are the text; tables of ids, spaces, settings and
-measured audits are added. ``--check`` writes nothing and fails when a page is not what the code says.
+measured audits are added, and of every method what it does to three episodes (effects.py). ``--check`` writes nothing and
+fails when a page is not what the code says.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 import re
 import sys
 from pathlib import Path
+
+from effects import effect  # beside this file
 
 import milepost  # noqa: F401  registers the ids
 from milepost.cli.show import claims, paper
@@ -57,6 +60,7 @@ def method_page(name: str, cls: type[Shaper]) -> str:
     rows = [[f"`{f.name}`", f"`{f.type}`", f"`{default(f)}`", docs.get(f.name, "")] for f in fields]
     path = module.__name__.removeprefix("milepost.").replace(".", "/") + ".py"
     parts = [f"# {cls.__name__}", f"`{name}` in `{path}`, version {cls.version}", text]
+    parts += ["## What it does", effect(name, cls)]
     parts += ["## Settings", table(["setting", "type", "default", "meaning"], rows) if rows else "None."]
     return "\n\n".join(parts) + "\n"
 
