@@ -94,7 +94,10 @@ def gathered(folder: Path) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(whole.read_text())
         return data
     runs = [json.loads(p.read_text()) for p in sorted((folder / "runs").glob("*.json"))]
-    done = sorted((r for r in runs if r["status"] == "ok"), key=lambda r: (r["env"]["name"], r["seed"]))
+    done = [r for r in runs if r["status"] == "ok"]
+    done.sort(
+        key=lambda r: (r["env"]["name"], bool(r["stack"]["layers"]), r["stack"]["name"], r["seed"])
+    )  # the bare arm first
     return {"suite": folder.name, "versions": versions(), "results": done}
 
 
