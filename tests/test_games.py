@@ -304,6 +304,24 @@ def test_restored_games_go_on_the_same(entry, host):
         assert ahead() == first
 
 
+# a team's calls are made from what was said, and its desk may refuse one: no such customer
+@pytest.mark.parametrize("entry", [p for p in RULES if "tool_team" not in p.id])
+def test_admissible_actions_are_possible(entry):
+    rng = np.random.default_rng(1)
+    game = T.make(entry).game
+    for task in game.tasks()[:4]:
+        game.reset(options={"task": task})
+        while game.agents and game.cycle < 8:
+            for agent in game.agents:
+                kept, some = game.snapshot(), game.choices(agent)
+                for k in rng.permutation(len(some))[:12]:
+                    game.act(agent, some[k])
+                    assert game._did[agent][1], some[k]
+                    game.restore(kept)
+                game.act(agent, some[int(rng.integers(len(some)))])
+            game.end_cycle()
+
+
 @pytest.mark.parametrize("entry", RULES)
 def test_tasks_splits_and_wrong_settings(entry):
     env = T.make(entry)

@@ -245,23 +245,6 @@ def test_waiting_and_chance():
     assert max(np.mean(won, 0)) < 0.5 and max(sums) <= 2.0
 
 
-def test_admissible_actions_are_possible():
-    rng = np.random.default_rng(1)
-    for task in range(10):
-        game = GuardedAssistant()
-        game.reset(options={"task": task})
-        while game.agents:
-            for agent in (A, K):
-                kept = game.snapshot()
-                for command in game.choices(agent):
-                    game.act(agent, command)
-                    assert game._did[agent][1], command
-                    game.restore(kept)
-                some = game.choices(agent)
-                game.act(agent, some[int(rng.integers(len(some)))])
-            game.end_cycle()
-
-
 def test_the_asker_does_not_see_the_secret_nor_whether_it_is_out():
     rng = np.random.default_rng(2)
     for task in range(20):

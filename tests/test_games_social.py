@@ -325,23 +325,6 @@ def test_random_play_rarely_wins():
     assert np.mean(won) < 0.25
 
 
-def test_admissible_actions_are_possible():
-    rng = np.random.default_rng(1)
-    for task in range(13):
-        game = Social()
-        game.reset(options={"task": task})
-        while game.agents:
-            for agent in (A, B):
-                kept = game.snapshot()
-                for command in game.choices(agent):
-                    game.act(agent, command)
-                    assert game._did[agent][1], command
-                    game.restore(kept)
-                some = game.choices(agent)
-                game.act(agent, some[int(rng.integers(len(some)))])
-            game.end_cycle()
-
-
 def test_nobody_sees_what_the_other_alone_knows():
     rng = np.random.default_rng(2)
     for task in range(26):

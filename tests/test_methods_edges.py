@@ -117,7 +117,7 @@ def test_settings_that_mean_nothing_are_refused_by_name(name):
 
 @pytest.mark.parametrize("name", ["barfi", "parl", "archer"])
 def test_trainers_refuse_settings_that_mean_nothing(name):
-    module = pytest.importorskip(f"milepost.baselines.{name}")
+    module = pytest.importorskip(f"milepost.baselines.{name}", reason="the extra torch is not installed")
     cls = getattr(module, f"{name.capitalize()}Settings")
     hints = typing.get_type_hints(cls)
     for f in dataclasses.fields(cls):

@@ -62,7 +62,7 @@ def test_newton_by_hand():
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_separable_pairs_are_learned(hidden):
     if hidden:
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="the extra torch is not installed")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 3))
     worth = x @ [2.0, -1.0, 0.0]

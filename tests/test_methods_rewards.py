@@ -103,7 +103,7 @@ def play(rng, n=30):
 @pytest.mark.parametrize("settings", [{}, {"pay": "delta"}, {"hidden": 4, "epochs": 20, "lr": 0.1}])
 def test_a_model_learns_what_success_is_made_of(settings):
     if "hidden" in settings:
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="the extra torch is not installed")
     stack = Stack([ModelReward(factors=(("success", 1),), dim=16, limit=2.0, weight=0.5, **settings)])
     rng = np.random.default_rng(0)
     assert stack.learn(play(rng))["model_reward/accuracy"] > 0.9
@@ -326,7 +326,7 @@ def test_istar_by_hand():
 @pytest.mark.parametrize("model", ["tabular", "linear", "torch"])
 def test_the_loss_falls_and_its_gradient_is_right(model):
     if model == "torch":
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="the extra torch is not installed")
     group = [chain([1, 1, 0], True), chain([0, 1, 0], False), chain([1, 0, 0], False), chain([1, 1, 1], True)]
     group += [chain([0], False, task=1)]  # alone in its task: no pair
     stack = Stack([ImplicitProcess(model=model, reference="start", beta=0.5, dim=64, hidden=8, reduce="mean")])
