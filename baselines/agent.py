@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -89,6 +89,11 @@ AGENTS: dict[str, tuple[Callable[..., Any], str]] = {
     "recurrent_ppo": (_sb3("recurrent_ppo"), "sb3-contrib RecurrentPPO on the encoded face"),
     "dqn": (_sb3("dqn"), "Stable-Baselines3 DQN on the encoded face (no layers that settle at an episode's end)"),
 }
+
+
+def plays_groups(name: str, settings: Mapping[str, Any]) -> bool:
+    """Does an agent of this name with these settings hand groups of episodes of one task to the layers?"""
+    return name == "text" and settings.get("group", 1) != 1
 
 
 def make_agent(name: str, env: gym.Env[Any, Any], seed: int = 0, **settings: Any) -> Any:

@@ -61,13 +61,14 @@ class Lanes:
     Args:
         env: a Gymnasium environment with a spec (or ``n = 1``).
         n: number of lanes.
-        seed: lane ``i`` is first reset with ``seed + i``.
+        seed: lane ``i`` is first reset with ``seed + i // group``.
+        group: so many lanes next to each other begin with the same seed, and so with the same task.
 
     Raises:
         ValueError: the environment has no spec to copy it from.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], n: int, seed: int) -> None:
+    def __init__(self, env: gym.Env[Any, Any], n: int, seed: int, group: int = 1) -> None:
         self.stack = env.stack if isinstance(env, ShapedEnv) else Stack([])
         core = env.env if isinstance(env, ShapedEnv) else env
         if n > 1 and not copyable(core):
@@ -79,7 +80,8 @@ class Lanes:
         for _ in range(n - 1):
             assert core.spec is not None
             self.envs.append(gym.make(core.spec, disable_env_checker=True))
-        self.running = [self._begin(env, Lane(index=i), seed + i) for i, env in enumerate(self.envs)]
+        self.group = group
+        self.begin(seed)
 
     def __len__(self) -> int:
         """Lanes with a running episode."""
@@ -94,6 +96,10 @@ class Lanes:
     def infos(self) -> list[dict[str, Any]]:
         """The current infos."""
         return [r.info for r in self.running]
+
+    def begin(self, seed: int) -> None:
+        """A new episode in every lane, seeded as at the start."""
+        self.running = [self._begin(env, Lane(index=i), seed + i // self.group) for i, env in enumerate(self.envs)]
 
     def _begin(self, env: gym.Env[Any, Any], lane: Lane, seed: int | None = None) -> _Running:
         obs, info = env.reset(seed=seed)

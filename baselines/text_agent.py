@@ -5,9 +5,9 @@ A command's score is an MLP over [observation, command, their product, how much 
 has]; the policy is the softmax over the admissible commands (in the manner of DRRN, He et al. 2016, arXiv 1511.04636, with
 an actor-critic loss). Loss: PPO-clip (Schulman et al. 2017, arXiv 1707.06347, eq. 9) with GAE (arXiv 1506.02438).
 
-Rewards are what the stack pays when an episode is over (``info["credit"]``, refitted if a layer learns); advantages of a
-layer that needs no group replace GAE. ``shape`` refuses layers that compare episodes (``Grpo``, ``Rloo``) on one
-environment: for these collect groups of episodes and call ``stack.run``.
+Rewards are what the stack pays when an episode is over (``info["credit"]``, refitted if a layer learns); advantages that a
+layer gives replace GAE. For layers that compare episodes (``Grpo``, ``Rloo``) use ``group=8`` and ``shape(..., groups=True)``:
+then so many lanes play each task side by side, and the lanes wait for each other, so that every batch has whole groups.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import functools
 import itertools
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ..envs.text.base import flag
 from ..envs.text.encode import overlap, words
+from ..wrappers.hosts import refuse_groups
 from ..wrappers.shaper import nearest
 from ..wrappers.stack import Stack
 from .agent import NO_TEXT, refuse_numbers
@@ -213,8 +214,10 @@ class TextAgent:
         """
         s = self.settings
         refuse_numbers(env)
-        lanes = Lanes(env, s.lanes, int(self.rng.integers(2**31 - s.lanes)))
+        lanes = Lanes(env, s.lanes, self._seed(), s.group)
         try:
+            if s.group == 1:
+                refuse_groups(lanes.stack)
             _need_text(lanes.obs, lanes.infos)
             if self.stack_state is not None:
                 lanes.stack.load_state_dict(self.stack_state)
@@ -240,9 +243,12 @@ class TextAgent:
             while len(lanes) and self.steps < goal + 1000 * s.lanes:
                 bar.update(len(lanes))
                 self.steps += len(lanes)
-                done += self._collect(lanes, self.steps < goal)
-                if self.steps < goal and sum(len(e.rewards) for e in done) >= s.batch_steps:
+                done += self._collect(lanes, self.steps < goal and s.group == 1)
+                whole = s.group == 1 or not len(lanes)
+                if whole and self.steps < goal and sum(len(e.rewards) for e in done) >= s.batch_steps:
                     update()
+                if s.group > 1 and whole and self.steps < goal:
+                    lanes.begin(self._seed())
             if done:  # all that is left in one batch: a handful of steps would be an update of mere noise
                 update()
         finally:
@@ -252,6 +258,9 @@ class TextAgent:
             if self._writer is not None:
                 self._writer.flush()  # it stays open: the next call goes on in the same file
         return history
+
+    def _seed(self) -> int:
+        return int(self.rng.integers(2**31 - self.settings.lanes))
 
     @torch.no_grad()
     def _collect(self, lanes: Lanes, again: bool = True) -> list[Episode]:
@@ -278,11 +287,15 @@ class TextAgent:
         episodes = list(itertools.compress(episodes, valid))
         rewards = [e.rewards for e in episodes]
         given: list[Any] = [None] * len(episodes)
-        if stack.learns and trajs:  # the stack's own record of the same episodes
+        if trajs:  # the stack's own record of the same episodes; some layers ask how likely the actions were
+            trajs = [replace(t, meta=t.meta | {"logp": _logp(e)}) for t, e in zip(trajs, episodes, strict=True)]
+        if stack.learns and trajs:
             metrics |= stack.learn(trajs)
-            rewards = [t.rewards for t in stack.rerun(trajs)]
+            trajs = [t.before(stack.names[stack.c :]) for t in stack.rerun(trajs)]
+            rewards = [t.rewards for t in trajs]
         if stack.tail and trajs:
-            given = [t.advantages for t in stack.run(trajs, stack.c)]
+            trajs = stack.run(trajs, stack.c)
+            rewards, given = [t.rewards for t in trajs], [t.advantages for t in trajs]
         metrics |= self._statistics(episodes, rewards)
         if not episodes:
             return metrics
@@ -414,6 +427,10 @@ def _need_text(observations: Sequence[Any], infos: Sequence[dict[str, Any]]) -> 
         if not isinstance(obs, str) or "admissible_actions" not in info:
             what = "publishes none" if isinstance(obs, str) else f"shows {type(obs).__name__}"
             raise ValueError(NO_TEXT.format(what))
+
+
+def _logp(e: Episode) -> Any:
+    return np.array([x[3] for x in e.extras])
 
 
 def _sample(p: Any, rng: np.random.Generator) -> int:

@@ -25,6 +25,8 @@ class Settings:
     """Rows of the embedding table."""
     lanes: int = 16
     """Environments stepped side by side."""
+    group: int = 1
+    """Lanes that play the same task side by side, for layers that compare episodes (GRPO's group size)."""
     batch_steps: int = 1024
     """Steps of finished episodes in an update."""
     minibatch: int = 256
@@ -47,8 +49,10 @@ class Settings:
     """Largest gradient norm."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "hidden", "vocabulary", "lanes", "batch_steps", "minibatch", "epochs"):
+        for name in ("dim", "hidden", "vocabulary", "lanes", "group", "batch_steps", "minibatch", "epochs"):
             setattr(self, name, whole(name, getattr(self, name), 1))
+        if self.lanes % self.group:
+            raise ValueError(f"group is {self.group}; allowed: a divisor of lanes, which is {self.lanes}")
         for name in ("gamma", "lam"):
             in_range(name, getattr(self, name), 0, 1)
         for name in ("entropy", "value"):

@@ -20,9 +20,11 @@ from milepost.wrappers import (
     Grpo,
     PotentialShaping,
     ProgressAttribution,
+    Rloo,
     Shaper,
     Uniform,
 )
+from milepost.wrappers.types import Level
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 from milepost.baselines.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
@@ -248,8 +250,56 @@ def test_advantages_of_a_tail_replace_gae(half):
 
 
 def test_layers_that_compare_episodes_are_refused_on_one_environment():
-    with pytest.raises(ValueError, match=r"grpo compares the episodes of a group.*stack\.run"):
+    with pytest.raises(ValueError, match=r"grpo compares the episodes of a group.*stack\.run.*groups=True"):
         shape(gym.make(EASY), [Grpo()])
+    env = shape(gym.make(EASY), [Grpo()], groups=True)
+    with pytest.raises(ValueError, match="grpo compares the episodes of a group"):
+        TextAgent(**SMALL).learn(env, 10)  # it plays no groups
+    assert shape(env, [Rloo()]).groups  # the two lists are one stack, and the permission stays
+    env = shape(gym.make(EASY), [PotentialShaping(key="progress")])
+    with pytest.raises(ValueError, match="grpo compares the episodes of a group"):
+        shape(env, [Grpo()])
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_group_is_so_many_whole_episodes_of_one_task(late):
+    groups, used = [], []
+
+    @dataclasses.dataclass
+    class Compared(Shaper):
+        level = Level.GROUP
+        output = "reward" if late else "advantage"
+        learns = True
+
+        def learn(self, trajs):
+            assert all(t.advantages is None for t in trajs)
+            return {"fits": 1.0}
+
+        def group(self, group):
+            groups.append([t.meta["task"] for t in group])
+            assert all(len(t.meta["logp"]) == len(t) and (t.meta["logp"] <= 0).all() for t in group)
+            assert all(t.terminated or t.truncated for t in group)
+            return [np.full(len(t), float(i)) for i, t in enumerate(group)]
+
+    agent = TextAgent(**SMALL | {"lanes": 8, "group": 4, "batch_steps": 300})
+    advantages = agent._advantages
+    agent._advantages = lambda e, rewards, given: used.append((rewards, given)) or advantages(e, rewards, given)
+    history = agent.learn(shape(gym.make(EASY), [Compared()], groups=True), 900)
+    assert len(history) >= 2 and all(h["compared/fits"] == 1.0 for h in history)
+    if not late:  # while layers that give rewards are run again after a fit
+        assert sum(map(len, groups)) >= sum(h["episodes"] for h in history)
+    assert all(len(g) % 4 == 0 and len(set(g)) == 1 for g in groups) and len({g[0] for g in groups}) > 3
+    for rewards, given in used:
+        assert (given is None) == late and len(set(rewards if late else given)) == 1
+
+
+def test_an_agent_of_groups_learns_by_a_layer_that_compares(tmp_path):
+    agent = TextAgent(seed=1, group=8)
+    env = shape(gym.make(EASY), [Grpo()], groups=True)
+    history = agent.learn(env, 6000)
+    assert np.mean([h["success"] for h in history[-2:]]) > np.mean([h["success"] for h in history[:2]]) + 0.2
+    agent.save(tmp_path / "a.pt")
+    assert TextAgent.load(tmp_path / "a.pt").settings.group == 8
 
 
 # -- what it cannot read, and settings ---------------------------------------------------------------
@@ -288,6 +338,8 @@ def test_what_it_cannot_read_is_refused_before_the_first_step():
         ),
         ({"minibatch": 2.5}, "minibatch is 2.5; allowed: a whole number from 1"),
         ({"batch_steps": True}, "batch_steps is True; allowed: a whole number from 1"),
+        ({"group": 0}, "group is 0; allowed: a whole number from 1"),
+        ({"group": 3}, "group is 3; allowed: a divisor of lanes, which is 16"),
         ({"lr": 0}, "lr is 0; allowed: a number above 0"),
         ({"lr": float("nan")}, "lr is nan; allowed: a number above 0"),
         ({"gamma": 1.01}, "gamma is 1.01; allowed: a number from 0 to 1"),

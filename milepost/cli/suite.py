@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..baselines.agent import AGENTS, refuse_numbers
+from ..baselines.agent import AGENTS, plays_groups, refuse_numbers
 from ..baselines.llm_agent import EndpointAgent
 from ..wrappers.hosts import shape
 from ..wrappers.shaper import allow_import, importable, nearest
@@ -102,7 +102,7 @@ def load_suite(path: str | Path, allow: tuple[str, ...] = (), quick: bool = Fals
         if quick:
             every = max(256, budget["steps"] // 50)
             budget, seeds = {"steps": 5 * every, "eval_every": every, "eval_episodes": 20}, seeds[:2]
-        _check_env(env, mine)
+        _check_env(env, mine, all(plays_groups(a["name"], a["settings"]) for a in who))
         if same := (same_game(env["id"]) if is_game(env["id"]) else same_worlds(env["id"], env["settings"])):
             suite.notes.append(f"{env['name']}: {same}")
         for seed in seeds:  # a suite that is stopped early has compared all arms
@@ -212,8 +212,14 @@ def _layers(where: str, stack: dict[str, Any]) -> list[dict[str, Any]]:
         raise UserError(f"{where}, {stack['name']!r}: {e}") from e
 
 
-def _check_env(env: dict[str, Any], stacks: list[dict[str, Any]]) -> None:
-    """Makes it once with every stack: ids, settings, and layers that cannot stand where they stand."""
+def _check_env(env: dict[str, Any], stacks: list[dict[str, Any]], groups: bool) -> None:
+    """Makes it once with every stack: ids, settings, and layers that cannot stand where they stand.
+
+    Args:
+        env: the row.
+        stacks: those that are for it.
+        groups: all agents that are for it play groups of episodes.
+    """
     if is_game(env["id"]):
         return check_game(env, stacks)
     if key := next((k for k in EXTRA_KEYS if k in env), None):
@@ -224,7 +230,7 @@ def _check_env(env: dict[str, Any], stacks: list[dict[str, Any]]) -> None:
     for stack in stacks:
         made = make_env(env["id"], env["settings"])
         try:
-            shape(made, stack["layers"]).close()
+            shape(made, stack["layers"], groups=groups).close()
         except (ValueError, TypeError) as e:
             raise UserError(f"stack {stack['name']!r} on {env['name']}: {e}") from e
 

@@ -24,6 +24,7 @@ def shape(
     shapers: Shaper | Mapping[str, Any] | Sequence[Shaper | Mapping[str, Any]],
     seed: int = 0,
     facts: Mapping[str, str | Fact] | None = None,
+    groups: bool = False,
 ) -> Any:
     """Puts a stack of shapers on any environment; the first is nearest the environment.
 
@@ -34,6 +35,8 @@ def shape(
         shapers: shapers or their specs.
         seed: of the layers' own random streams; where the environment is shaped already, the one given there holds.
         facts: info keys that the environment lacks: key to a function of the ``Transition`` (or ``"module:function"``).
+        groups: for one environment whose trainer plays groups of episodes of one task and hands each whole group to
+            ``stack.run``, as ``TextAgent(group=8)`` does: layers that compare episodes may stand in it.
 
     Returns:
         The shaped environment; ``info["reward_terms"]`` says who added what, ``.stack`` is the stack.
@@ -54,9 +57,11 @@ def shape(
                     raise ValueError(
                         f"the environment is shaped with seed {old.seed} already, not {seed!r}: give it there"
                     )
-                more = {} if getattr(env, "wanted", True) else {"columns": False}
+                more: dict[str, Any] = {} if getattr(env, "wanted", True) else {"columns": False}
+                if base == "gymnasium:Env":
+                    more["groups"] = groups or env.groups
                 return cls(env.env, [*old.shapers, *layers], old.seed, {**old.facts, **(facts or {})} or None, **more)
-            return cls(env, layers, seed, facts)
+            return cls(env, layers, seed, facts, **({"groups": True} if groups and base == "gymnasium:Env" else {}))
     raise TypeError(
         f"no host for {type(env).__name__}: "
         "a Gymnasium Env or VectorEnv or a PettingZoo ParallelEnv or AECEnv is expected"
@@ -83,5 +88,6 @@ def refuse_groups(stack: Stack) -> None:
         if m.level == Level.GROUP:
             raise ValueError(
                 f"{name} compares the episodes of a group, and one environment alone never has one: collect finished "
-                "episodes and call stack.run(episodes) on Stack([...]), or shape a vector environment"
+                "episodes and call stack.run(episodes) on Stack([...]), shape a vector environment, or give groups=True for "
+                "a trainer that plays groups, such as the agent text with its setting group"
             )

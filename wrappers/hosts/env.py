@@ -29,6 +29,7 @@ class ShapedEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs
         shapers: shapers or their specs, from the environment outwards.
         seed: of the layers' own random streams.
         facts: info keys that the environment lacks, see ``shape``.
+        groups: layers that compare episodes may stand in it, see ``shape``.
 
     Raises:
         ValueError: layers that cannot stand in this order, that need a group, or that an outer TimeLimit would cut off.
@@ -40,11 +41,18 @@ class ShapedEnv(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs
         shapers: Sequence[Shaper | Mapping[str, Any]],
         seed: int = 0,
         facts: Mapping[str, str | Fact] | None = None,
+        groups: bool = False,
     ) -> None:
-        self.stack = Stack(shapers, seed, facts=facts, inner=inner_stack(env))
-        refuse_groups(self.stack)
+        self.stack, self.groups = Stack(shapers, seed, facts=facts, inner=inner_stack(env)), groups
+        if not groups:
+            refuse_groups(self.stack)
         gym.utils.RecordConstructorArgs.__init__(
-            self, shapers=self.stack.spec(), seed=seed, facts=self.stack.fact_spec, _disable_deepcopy=True
+            self,
+            shapers=self.stack.spec(),
+            seed=seed,
+            facts=self.stack.fact_spec,
+            groups=groups,
+            _disable_deepcopy=True,
         )
         gym.Wrapper.__init__(self, env)
         self.lane = Lane()
