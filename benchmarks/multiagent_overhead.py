@@ -12,23 +12,19 @@ docs/results/multiagent_overhead.json; the exit status is 1 if a target is misse
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import platform
-import random
-import statistics
-import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+from peers import answers, cause, host, judge, measure, peers, serve, version
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.conversions import parallel_to_aec
 
@@ -222,66 +218,11 @@ def theirs() -> tuple[dict[str, Contender], dict[str, str]]:
             found[key]()
         except Exception as e:  # whatever it cannot do, the others are measured
             found.pop(key, None)
-            why[key] = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+            why[key] = cause(e)
     return found, why
 
 
-def serve() -> int:
-    """Says which contenders there are and why others are not, then times what is asked for, a line of JSON each."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what peers print
-    found, why = theirs()
-    print(json.dumps({"found": list(found), "why": why}), file=answers, flush=True)
-    for line in sys.stdin:
-        print(json.dumps(found[json.loads(line)]()), file=answers, flush=True)
-    return 0
-
-
-@contextlib.contextmanager
-def peers(interpreter: str) -> Iterator[tuple[dict[str, Contender], dict[str, str]]]:
-    """The peers' contenders, and why others are not there."""
-    if not interpreter:
-        yield {}, {"SuperSuit": "no --peers PYTHON was given"}
-        return
-    command = [interpreter, os.path.abspath(__file__), "--serve"]
-    child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert child.stdin is not None and child.stdout is not None
-    pipe, answers = child.stdin, child.stdout
-
-    def ask(name: str) -> float:
-        pipe.write(json.dumps(name) + "\n")
-        pipe.flush()
-        return float(json.loads(answers.readline()))
-
-    try:
-        line = answers.readline()
-        said = json.loads(line) if line else {"found": [], "why": {"SuperSuit": f"{interpreter} ended without a word"}}
-        yield {name: (lambda name=name: ask(name)) for name in said["found"]}, said["why"]
-    finally:
-        pipe.close()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
 # -- the run -----------------------------------------------------------------------------------------
-def measure(contenders: dict[str, Contender], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Least and median microseconds of each; the first round is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
-    for i in range(rounds + 1):
-        random.Random(i).shuffle(order)
-        for name in order:
-            spent = contenders[name]()
-            if i:
-                taken[name].append(spent * 1e6)
-    return {k: min(v) for k, v in taken.items()}, {k: statistics.median(v) for k, v in taken.items()}
-
-
 def rows(got: dict[str, float]) -> dict[str, dict[str, float | None]]:
     """A wrapper's own microseconds, SuperSuit's, and the numpy work."""
 
@@ -319,19 +260,9 @@ def verdicts(table: dict[str, dict[str, float | None]]) -> list[dict[str, Any]]:
     return found
 
 
-def version(interpreter: str, package: str) -> str:
-    """Of a package in a Python."""
-    code = f"from importlib.metadata import version; print(version({package!r}))"
-    done = subprocess.run([interpreter, "-c", code], capture_output=True, text=True) if interpreter else None
-    return done.stdout.strip() if done is not None and not done.returncode else "none"
-
-
 def machine(interpreter: str) -> dict[str, Any]:
     """Where this runs."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((x.split(":")[1].strip() for x in lines if "model name" in x), "")
-    found = {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
-    found |= {p: version(sys.executable, p) for p in ("pettingzoo", "gymnasium", "numpy")}
+    found = host() | {p: version(sys.executable, p) for p in ("pettingzoo", "gymnasium", "numpy")}
     return found | {"supersuit": version(interpreter, "supersuit"), "date": date.today().isoformat()}
 
 
@@ -343,12 +274,12 @@ def main() -> int:
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        return serve()
+        return serve(answers(), *theirs())
     where = machine(args.peers)
     load = [os.getloadavg()[0]]
     contenders, why = ours()
-    with peers(args.peers) as (more, missing):
-        best, middle = measure(contenders | more, args.rounds)
+    with peers(args.peers, __file__, names=["SuperSuit"]) as (more, missing):
+        middle, best = measure(contenders | more, args.rounds)
     load.append(os.getloadavg()[0])
     where["load of the last minute, at the start and the end"] = " and ".join(f"{x:.1f}" for x in load)
     table, middles = rows(best), rows(middle)
@@ -366,13 +297,11 @@ def main() -> int:
     for name, reason in (why | missing).items():
         print(f"| {name} | not run: {reason} | | |")
     found = verdicts(table)
-    print("\n| target | measured | verdict |\n| --- | ---: | --- |")
-    for v in found:
-        print(f"| {v['target']} | {v['value']} | {'met' if v['met'] else 'MISSED'} |")
+    status = judge(found)
     if args.out:
         said = {"machine": where, "rounds": args.rounds, "fastest": best, "median": middle, "layers": table}
         Path(args.out).write_text(json.dumps(said | {"not_run": why | missing, "targets": found}, indent=1) + "\n")
-    return 1 if any(v["met"] is False for v in found) else 0
+    return status
 
 
 if __name__ == "__main__":

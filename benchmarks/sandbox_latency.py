@@ -16,10 +16,8 @@ import contextlib
 import io
 import json
 import os
-import platform
 import random
 import secrets
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -29,6 +27,8 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from peers import child, host, judge, measure, version
 
 FILES, SIZE, CHANGED = 500, 100_000, 10
 TRUE = "/bin/true"
@@ -228,34 +228,16 @@ def rex(kind: str, python: str, stack: contextlib.ExitStack) -> dict[str, Conten
         raise RuntimeError(f"{python} cannot import swerex")
     image = stack.enter_context(rex_image(python)) if kind == "docker" else ""
     command = [python, str(Path(__file__).with_name("rex_peer.py")), kind, image]
-    child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert child.stdin is not None and child.stdout is not None
-    pipe, answers = child.stdin, child.stdout
-
-    def end() -> None:
-        pipe.close()
-        try:
-            child.wait(60)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-    stack.callback(end)
+    said, answer = stack.enter_context(child(command, 60))
+    if said != "ready":
+        raise RuntimeError(said or "it ended without a word")
 
     def ask(what: str) -> float:
-        pipe.write(what + "\n")
-        pipe.flush()
-        said = json.loads(answers.readline())
-        if not isinstance(said, float):
-            raise RuntimeError(said)
-        return said
+        got = answer(what)
+        if not isinstance(got, float):
+            raise RuntimeError(got)
+        return got
 
-    line = answers.readline()
-    said = json.loads(line) if line else "it ended without a word"
-    if said != "ready":
-        raise RuntimeError(said)
     return {
         f'SWE-ReX {kind}: run_in_session("{TRUE}")': lambda: ask("session"),
         f'SWE-ReX {kind}: execute(["{TRUE}"])': lambda: ask("execute"),
@@ -263,20 +245,6 @@ def rex(kind: str, python: str, stack: contextlib.ExitStack) -> dict[str, Conten
 
 
 # -- the run -----------------------------------------------------------------------------------------
-def measure(contenders: dict[str, Contender], rounds: int, got: dict[str, float], best: dict[str, float]) -> None:
-    """Adds the median and the least milliseconds of each; the first round is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
-    for i in range(rounds + 1):
-        random.Random(i).shuffle(order)
-        for name in order:
-            spent = contenders[name]()
-            if i:
-                taken[name].append(spent * 1000)
-    got.update({name: statistics.median(values) for name, values in taken.items()})
-    best.update({name: min(values) for name, values in taken.items()})
-
-
 def table(
     title: str, got: dict[str, float], best: dict[str, float], names: list[str], peers: list[str], why: dict[str, str]
 ) -> None:
@@ -326,20 +294,9 @@ def verdicts(got: dict[str, float]) -> list[dict[str, Any]]:
     return found
 
 
-def version(python: str, package: str) -> str:
-    """Of a package in a Python."""
-    code = f"from importlib.metadata import version; print(version({package!r}))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True) if python else None
-    return done.stdout.strip() if done is not None and not done.returncode else "none"
-
-
 def machine(rex_python: str) -> dict[str, Any]:
     """Where this runs."""
-    cpu = next(
-        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
-    )
-    found = {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
-    found |= {"user": "root" if os.geteuid() == 0 else "ordinary", "date": date.today().isoformat()}
+    found = host() | {"user": "root" if os.geteuid() == 0 else "ordinary", "date": date.today().isoformat()}
     found |= {"docker SDK": version(sys.executable, "docker"), "swe-rex": version(rex_python, "swe-rex")}
     with contextlib.suppress(Exception):  # no engine: the rows say so
         import docker
@@ -380,9 +337,10 @@ def main() -> int:
             commands |= some
             states["local" if name == "local" else "docker"] |= others
         parts = {"commands": args.rounds, "local": max(3, args.rounds // 2), "docker": max(3, args.rounds // 5)}
-        measure(commands, parts["commands"], got, best)
-        measure(states["local"], parts["local"], got, best)
-        measure(states["docker"], parts["docker"], got, best)
+        for part, acts in {"commands": commands, **states}.items():
+            middle, least = measure(acts, parts[part], 1e3)
+            got |= middle
+            best |= least
     load.append(os.getloadavg()[0])
     where["load of the last minute, at the start and the end"] = " and ".join(f"{x:.1f}" for x in load)
     print(", ".join(f"{k} {v}" for k, v in where.items()))
@@ -394,11 +352,7 @@ def main() -> int:
     names = [*states["local"], *states["docker"]]
     table("states", got, best, names, [n for n in names if n.startswith("Docker SDK")], {})
     found = verdicts(got)
-    print("\n| target | measured | verdict |\n| --- | ---: | --- |")
-    for v in found:
-        print(
-            f"| {v['target']} | {v['value']} | {'not run' if v['met'] is None else 'met' if v['met'] else 'MISSED'} |"
-        )
+    status = judge(found)
     if args.out:
         said = {
             "machine": where,
@@ -409,7 +363,7 @@ def main() -> int:
             "targets": found,
         }
         Path(args.out).write_text(json.dumps(said, indent=1) + "\n")
-    return 1 if any(v["met"] is False for v in found) else 0
+    return status
 
 
 if __name__ == "__main__":

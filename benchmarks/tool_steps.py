@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
-import platform
-import random
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from peers import answers, cause, host, judge, measure, peers, serve, version
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "docs" / "results" / "tool_steps.json"
@@ -202,12 +201,10 @@ def peer_qa(folder: str) -> dict[str, Contender]:
     return {GEM_QA: repeat(act)}
 
 
-def serve(folder: str) -> int:
-    """Says which contenders there are and why others are not, then times what is asked for, a line of JSON each."""
+def theirs(folder: str) -> tuple[dict[str, Contender], dict[str, str]]:
+    """The peers' contenders, and why others are not there."""
     found: dict[str, Contender] = {}
     why: dict[str, str] = {}
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what peers print
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # gem-llm starts "python"
     os.chdir(folder)  # and makes directories where it is
     for maker, names in ((peer_sql, [SKY, SKY_TOOL]), (peer_python, [GEM]), (peer_qa, [GEM_QA])):
@@ -217,59 +214,11 @@ def serve(folder: str) -> int:
                 act(2)
             found |= made
         except Exception as e:  # whatever a peer lacks, the others are measured
-            why |= dict.fromkeys(names, " ".join(f"{type(e).__name__}: {e}".split())[:200])
-    print(json.dumps({"found": list(found), "why": why}), file=answers, flush=True)
-    for line in sys.stdin:
-        name, n = json.loads(line)
-        print(json.dumps(found[name](n)), file=answers, flush=True)
-    return 0
-
-
-@contextlib.contextmanager
-def peers(interpreter: str, folder: str) -> Iterator[tuple[dict[str, Contender], dict[str, str]]]:
-    """The peers' contenders, and why others are not there."""
-    if not interpreter:
-        yield {}, dict.fromkeys((SKY, SKY_TOOL, GEM, GEM_QA), "no --peers PYTHON was given")
-        return
-    command = [interpreter, os.path.abspath(__file__), "--serve", folder]
-    child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert child.stdin is not None and child.stdout is not None
-    pipe, answers = child.stdin, child.stdout
-
-    def ask(name: str, n: int) -> float:
-        pipe.write(json.dumps([name, n]) + "\n")
-        pipe.flush()
-        return float(json.loads(answers.readline()))
-
-    try:
-        line = answers.readline()
-        said = json.loads(line) if line else {"found": [], "why": {"peers": f"{interpreter} ended without a word"}}
-        yield {name: (lambda n, name=name: ask(name, n)) for name in said["found"]}, said["why"]
-    finally:
-        pipe.close()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            why |= dict.fromkeys(names, cause(e))
+    return found, why
 
 
 # -- the run -----------------------------------------------------------------------------------------
-def measure(contenders: dict[str, Contender], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Median and least microseconds of each; the first round is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
-    for i in range(rounds + 1):
-        random.Random(i).shuffle(order)
-        for name in order:
-            spent = contenders[name](CALLS[name])
-            if i:
-                taken[name].append(spent * 1e6)
-    return {k: statistics.median(v) for k, v in taken.items()}, {k: min(v) for k, v in taken.items()}
-
-
 def verdicts(got: dict[str, float]) -> list[dict[str, Any]]:
     """Each target: what it is, what came, whether it holds (None: a side of it was not run)."""
     found: list[dict[str, Any]] = []
@@ -299,22 +248,10 @@ def verdicts(got: dict[str, float]) -> list[dict[str, Any]]:
     return found
 
 
-def version(interpreter: str, package: str) -> str:
-    """Of a package in a Python."""
-    code = f"from importlib.metadata import version; print(version({package!r}))"
-    done = subprocess.run([interpreter, "-c", code], capture_output=True, text=True) if interpreter else None
-    return done.stdout.strip() if done is not None and not done.returncode else "none"
-
-
 def machine(interpreter: str) -> dict[str, Any]:
     """Where this runs."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((x.split(":")[1].strip() for x in lines if "model name" in x), "")
-    found = {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
-    found |= {p: version(interpreter, p) for p in ("skyrl-gym", "gem-llm")} | {
-        "bm25s": version(sys.executable, "bm25s")
-    }
-    return found | {"date": date.today().isoformat()}
+    found = host() | {p: version(interpreter, p) for p in ("skyrl-gym", "gem-llm")}
+    return found | {"bm25s": version(sys.executable, "bm25s"), "date": date.today().isoformat()}
 
 
 def main() -> int:
@@ -325,7 +262,7 @@ def main() -> int:
     parser.add_argument("--serve", default="", metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        return serve(args.serve)
+        return serve(answers(), *theirs(args.serve))
     where = machine(args.peers)
     load = [os.getloadavg()[0]]
     contenders: dict[str, Contender] = {}
@@ -341,11 +278,12 @@ def main() -> int:
             try:
                 contenders |= maker()
             except Exception as e:  # the others are measured
-                why[name] = " ".join(f"{type(e).__name__}: {e}".split())[:200]
-        theirs, missing = stack.enter_context(peers(args.peers, folder))
-        contenders |= theirs
+                why[name] = cause(e)
+        names = (SKY, SKY_TOOL, GEM, GEM_QA)
+        more, missing = stack.enter_context(peers(args.peers, __file__, folder, names=names))
+        contenders |= more
         why |= missing
-        got, best = measure(contenders, args.rounds)
+        got, best = measure({k: functools.partial(act, CALLS[k]) for k, act in contenders.items()}, args.rounds)
     load.append(os.getloadavg()[0])
     where["load of the last minute, at the start and the end"] = " and ".join(f"{x:.1f}" for x in load)
     print(", ".join(f"{k} {v}" for k, v in where.items()))
@@ -357,15 +295,11 @@ def main() -> int:
     for name, reason in why.items():
         print(f"| {name} | not run: {reason} | | |")
     found = verdicts(got)
-    print("\n| target | measured | verdict |\n| --- | ---: | --- |")
-    for v in found:
-        print(
-            f"| {v['target']} | {v['value']} | {'not run' if v['met'] is None else 'met' if v['met'] else 'MISSED'} |"
-        )
+    status = judge(found)
     if args.out:
         said = {"machine": where, "rounds": args.rounds, "calls": CALLS, "microseconds": got, "fastest": best}
         Path(args.out).write_text(json.dumps(said | {"not_run": why, "targets": found}, indent=1) + "\n")
-    return 1 if any(v["met"] is False for v in found) else 0
+    return status
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """The PettingZoo hosts: agents that step together, agents that take turns, agents that leave early."""
 
+import functools
+import importlib.util
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -22,9 +25,13 @@ from milepost.wrappers import (
 )
 
 pytest.importorskip("pettingzoo", reason="the extra multiagent is not installed")
-from pettingzoo import AECEnv, ParallelEnv
+from pettingzoo import ParallelEnv
 from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec
 
+_spec = importlib.util.spec_from_file_location("walk", Path(__file__).with_name("walk.py"))
+walk = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(walk)
+Turns = functools.partial(walk.Turns, goal=7, most=9)
 NAMES = ("agent_0", "agent_1", "agent_2")
 
 
@@ -66,52 +73,6 @@ class Relay(ParallelEnv):
         infos = {a: both[a][1] | {"reward_terms": {"outcome": float(te[a]), "format": 0.1}} for a in who}
         self.agents = [a for a in who if not te[a] and not tr[a]]
         return {a: both[a][0] for a in who}, r, te, tr, infos
-
-
-class Turns(AECEnv):
-    """Two agents take turns to add 0, 1 or 2; whoever reaches 7 wins. A move pays the mover and costs the other."""
-
-    metadata = {"name": "turns_v0", "render_modes": [], "is_parallelizable": False}
-    render_mode = None
-
-    def __init__(self):
-        super().__init__()
-        self.possible_agents = ["agent_0", "agent_1"]
-        self.spaces = {a: (gym.spaces.Box(0, 99, (2,), np.float64), gym.spaces.Discrete(3)) for a in NAMES}
-
-    def observation_space(self, agent):
-        return self.spaces[agent][0]
-
-    def action_space(self, agent):
-        return self.spaces[agent][1]
-
-    def observe(self, agent):
-        return np.array([self.total + 1.0, self.moves])
-
-    def reset(self, seed=None, options=None):
-        self.agents, self.total, self.moves = list(self.possible_agents), 0, 0
-        self.rewards = dict.fromkeys(self.agents, 0.0)
-        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
-        self.terminations, self.truncations = dict.fromkeys(self.agents, False), dict.fromkeys(self.agents, False)
-        self.infos = {a: {} for a in self.agents}
-        self.agent_selection = self.agents[0]
-
-    def step(self, action):
-        me = self.agent_selection
-        if self.terminations[me] or self.truncations[me]:
-            return self._was_dead_step(action)
-        other = next(a for a in self.agents if a != me)
-        self._cumulative_rewards[me] = 0.0
-        self.total, self.moves = self.total + int(action), self.moves + 1
-        self.rewards = {me: float(action), other: -0.5 * float(action)}
-        if self.total >= 7:
-            self.terminations = dict.fromkeys(self.agents, True)
-        elif self.moves >= 9:
-            self.truncations = dict.fromkeys(self.agents, True)
-        self.infos = {a: {} for a in self.agents}
-        self.agent_selection = other
-        self._accumulate_rewards()
-        return None
 
 
 @dataclass

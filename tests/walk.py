@@ -82,14 +82,17 @@ class Walk(ParallelEnv):
 
 
 class Turns(AECEnv):
-    """Two agents take turns to add 0, 1 or 2; a move pays the mover its number and costs the other half of it."""
+    """Two agents take turns to add 0, 1 or 2; a move pays the mover its number and costs the other half of it.
+
+    It ends at a sum of ``goal``, and is cut off after ``most`` moves, if that is said.
+    """
 
     metadata = {"name": "turns_v0", "render_modes": [], "is_parallelizable": False}
     render_mode = None
 
-    def __init__(self, terms=False):
+    def __init__(self, terms=False, goal=5, most=None):
         super().__init__()
-        self.possible_agents, self.terms = ["agent_0", "agent_1"], terms
+        self.possible_agents, self.terms, self.goal, self.most = ["agent_0", "agent_1"], terms, goal, most
         self.spaces = {a: (Box(0, 99, (2,), np.float64), Discrete(3)) for a in self.possible_agents}
 
     def observation_space(self, agent):
@@ -121,8 +124,10 @@ class Turns(AECEnv):
         self._cumulative_rewards[me] = 0.0
         self.total, self.moves = self.total + int(action), self.moves + 1
         self.rewards = {me: float(action), other: -0.5 * float(action)}
-        if self.total >= 5:
+        if self.total >= self.goal:
             self.terminations = dict.fromkeys(self.agents, True)
+        elif self.moves == self.most:
+            self.truncations = dict.fromkeys(self.agents, True)
         self.agent_selection = other
         self._accumulate_rewards()
         self.tell()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -51,6 +52,11 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name} is {value!r}; allowed: True or False")
     return bool(value)
+
+
+def taken(cls: type) -> list[str]:
+    """Names of the settings that a class's constructor spells out, by keyword or by place."""
+    return [p.name for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD]
 
 
 class TextEnv(gym.Env[Any, Any]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import one_of
-from .base import Split, TextEnv, whole
+from .base import Split, TextEnv, taken, whole
 
 PARTS = "gear spring dial hand crown bezel crystal wheel pallet anchor barrel chain".split()
 HARMLESS = ("polish the glass", "wipe the bench", "read the order", "count the screws", "oil the tweezers")
@@ -74,9 +73,8 @@ class HackableStepsEnv(TextEnv):
         render_mode: str | None = None,
         **unknown: Any,  # only to be refused in our words
     ) -> None:
-        if unknown:
-            known = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind != p.VAR_KEYWORD]
-            raise one_of("a setting of HackableSteps", next(iter(unknown)), known)
+        for name in unknown:
+            raise one_of("a setting of HackableSteps", name, taken(type(self)))
         super().__init__(
             split=split, worlds=worlds, max_steps=max_steps, expose_reference=expose_reference, render_mode=render_mode
         )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from typing import Any
 
 from ..errors import InfraError, one_of
-from .base import Split, TextEnv, flag, whole
+from .base import Split, TextEnv, flag, taken, whole
 from .textworld_games import CHALLENGES, check, existing_cache, existing_game, game_file, need_textworld
 from .textworld_machine import Game, Situation, open_game
 
@@ -134,8 +133,8 @@ class TextWorldEnv(TextEnv):
         challenge = self.challenge
         for name in settings:
             if isinstance(challenge, str) and challenge in CHALLENGES and name not in CHALLENGES[challenge]:
-                own = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind != p.VAR_KEYWORD]
-                raise one_of(f"a setting of challenge {challenge!r}", name, [*CHALLENGES[challenge], *own])
+                own = [*CHALLENGES[challenge], *taken(type(self))]
+                raise one_of(f"a setting of challenge {challenge!r}", name, own)
 
     def tasks(self) -> range:
         """The tasks of this split; a single one where a game file was given."""

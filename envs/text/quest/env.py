@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from ...errors import one_of
-from ..base import Split, TextEnv, flag, whole
+from ..base import Split, TextEnv, flag, taken, whole
 from .plan import commands, length
 from .state import State, act, admissible, begin, done, held, here
 from .world import COLOURS, CONTAINERS, RECIPE, ROOMS, SURFACES, THINGS, Goal, Settings, World, generate
@@ -75,9 +74,8 @@ class QuestEnv(TextEnv):
         render_mode: str | None = None,
         **unknown: Any,  # only to be refused in our words
     ) -> None:
-        if unknown:
-            known = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind != p.VAR_KEYWORD]
-            raise one_of("a setting of Quest", next(iter(unknown)), known)
+        for name in unknown:
+            raise one_of("a setting of Quest", name, taken(type(self)))
         super().__init__(
             split=split, worlds=worlds, max_steps=max_steps, expose_reference=expose_reference, render_mode=render_mode
         )
