@@ -61,9 +61,10 @@ def refuse_tail(stack: Stack) -> None:
             if gives
             else "waits for a batch of episodes that SB3 never has"
         )
-        # one environment never has a group: no agent of ours can train on layers that compare episodes
-        alone = gives and all(m.level < Level.GROUP for m in stack.tail)
-        instead = "use the text agent" if alone else "collect groups of episodes and call stack.run"
+        alone = all(m.level < Level.GROUP for m in stack.tail)
+        instead = "use the text agent" + (
+            "" if alone else " with its setting group, or call stack.run on groups of episodes"
+        )
         raise ValueError(f"{', '.join(stack.names[stack.c :])} {why}: leave it out, or {instead}")
 
 

@@ -140,3 +140,37 @@ def test_an_interrupted_suite_is_published_and_goes_on_where_it_stopped(tmp_path
     assert data["suite"] == "tools_ppo" and len(data["results"]) == len(results) - 1
     assert "| ppo |" in (tmp_path / "evidence.md").read_text()
     assert (tmp_path / "results" / "tools_ppo.png").stat().st_size > 1000
+
+
+def test_the_zoo_has_a_row_or_a_reason_for_every_method(monkeypatch):
+    from milepost.wrappers.shaper import catalog
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    zoo, suite = module("zoo_table"), load_suite(BENCHMARKS / "method_zoo.toml", ("zoo_parts",))
+    arms = {r["stack"]["name"]: r["stack"]["layers"] for r in suite.runs}
+    firsts = {bare for file, _, bare, *_ in zoo.SOURCES if file == "method_zoo"}
+    for name, layers in arms.items():  # an arm is called as the method in it
+        assert name in firsts if not layers else name in {m["shaper"] for m in layers}, name
+    elsewhere = {m for *_, names in zoo.SOURCES if names for m in names}
+    assert (set(arms) - firsts) | elsewhere | set(zoo.LEFT) == set(catalog())
+    assert not (set(arms) | elsewhere) & set(zoo.LEFT)
+    assert {(r["env"]["name"], r["seed"]) for r in suite.runs} == {
+        (r["env"]["name"], s) for r in suite.runs for s in range(5)
+    }
+
+
+def test_a_row_of_the_zoo_says_what_its_runs_were(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    zoo = module("zoo_table")
+
+    def rows(*curves):
+        return [
+            {"steps": 200, "curve": [{"steps": 100.0 * k, "success": x, "env_return": 2 * x} for k, x in enumerate(c)]}
+            for c in curves
+        ]
+
+    first, better = rows((0.0, 0.0, 0.0), (0.0, 0.0, 0.9)), rows((0.0, 0.8, 1.0), (0.0, 1.0, 1.0))
+    assert zoo.cells(first, first, [])[:2] == ["> 0k (1/2)", "-"]
+    steps, ratio, success, hacked, resists = zoo.cells(better, first, first)
+    assert steps == "0k (2/2)" and ratio.startswith("2.0 [") and success == "1.00 [1.00, 1.00]"
+    assert hacked == "0.90" and resists.startswith("0.45 [")
