@@ -1,6 +1,6 @@
 """Puts the results of a suite into docs/results: ``python benchmarks/publish.py runs/shaping_helps``.
 
-``NAME.json`` (every run with its spec, versions and curve), ``NAME.png`` (all environments), with ``--baseline`` also one
+``NAME.json`` (every run with its spec, versions and curve), ``NAME.png`` (all environments; of games their measures), with ``--baseline`` also one
 picture a class of environments, which its page shows as the baseline curve. The table goes into docs/evidence.md, between
 the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; what judges cost, if any were asked, between ``<!-- NAME costs -->`` and its
 end. A suite that was interrupted is published as far as it is. ``--unpack FILE`` puts the runs of a published file back into
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from milepost.cli.bench import key
+from milepost.cli.game_report import game_picture, game_tables
 from milepost.cli.report import picture, subgoals, table
 from milepost.cli.run import versions
 from milepost.envs.registry import entries
@@ -108,6 +109,10 @@ def publish(folder: Path, target: float, baseline: bool, docs: Path = DOCS) -> l
     out.mkdir(parents=True, exist_ok=True)
     written = [out / f"{name}.json", out / f"{name}.png", docs / "evidence.md"]
     written[0].write_text(json.dumps(data, separators=(",", ":")) + "\n")
+    if played := game_tables(data["results"]):
+        game_picture(data["results"], written[1])
+        put(written[2], name, "\n\n".join(played))
+        return written
     if (folder / "curves.png").exists():
         shutil.copy(folder / "curves.png", written[1])
     else:

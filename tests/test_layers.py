@@ -142,7 +142,7 @@ def test_only_the_command_line_imports_baselines():
 def test_importing_milepost_is_light():
     code = (
         "import sys, time, gymnasium, numpy\n"
-        "t = time.perf_counter(); import milepost; print(time.perf_counter() - t)\n"
+        "t = time.process_time(); import milepost; print(time.process_time() - t)\n"  # a busy machine is no fault
         "print([m for m in ('torch', 'docker', 'textworld', 'pettingzoo', 'minari', 'matplotlib', 'PIL', 'nle', 'minihack') "
         "if m in sys.modules])"
     )
