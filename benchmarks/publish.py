@@ -1,11 +1,11 @@
 """Puts the results of a suite into docs/results: ``python benchmarks/publish.py runs/shaping_helps``.
 
-``NAME.json`` (every run with its spec, versions and curve), ``NAME.png`` (all environments; of games their measures), with ``--baseline`` also one
-picture a class of environments, which its page shows as the baseline curve. The table goes into docs/evidence.md, between
-the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; what judges cost, if any were asked, between ``<!-- NAME costs -->`` and its
-end. A suite that was interrupted is published as far as it is. ``--unpack FILE`` puts the runs of a published file back into
-the folder, so that ``milepost bench`` goes on where it stopped. ``--judges FILE`` publishes the rows of judge_quality.py,
-between ``<!-- judges -->`` and its end.
+``NAME.json`` (every run with its spec, versions and curve), ``NAME.png`` (all environments; of games their measures), with
+``--baseline`` also one picture a class of environments, which its page shows as the baseline curve. The table goes into
+docs/evidence.md, between the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; what judges cost, if any were asked, between
+``<!-- NAME costs -->`` and its end. A suite that was interrupted is published as far as it is. ``--unpack FILE`` puts the
+runs of a published file back into the folder, so that ``milepost bench`` goes on where it stopped. ``--judges FILE``
+publishes the rows of judge_quality.py, between ``<!-- judges -->`` and its end.
 """
 
 from __future__ import annotations
