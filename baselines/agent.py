@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +81,14 @@ def _sb3(name: str) -> Callable[..., Any]:
     return make
 
 
+def _linear(name: str) -> Callable[..., Any]:
+    def make(env: gym.Env[Any, Any], **kw: Any) -> Any:
+        module = importlib.import_module(f".{name}", __package__)
+        return getattr(module, name.title())(env, **kw)
+
+    return make
+
+
 AGENTS: dict[str, tuple[Callable[..., Any], str]] = {
     "random": (_random, "uniform over the admissible actions"),
     "oracle": (_oracle, "the environment's own expert"),
@@ -88,6 +97,9 @@ AGENTS: dict[str, tuple[Callable[..., Any], str]] = {
     "maskable_ppo": (_sb3("maskable_ppo"), "sb3-contrib MaskablePPO on the encoded face"),
     "recurrent_ppo": (_sb3("recurrent_ppo"), "sb3-contrib RecurrentPPO on the encoded face"),
     "dqn": (_sb3("dqn"), "Stable-Baselines3 DQN on the encoded face (no layers that settle at an episode's end)"),
+    "archer": (_linear("archer"), "ArCHer: a linear policy with twin critics of whole utterances, off-policy"),
+    "parl": (_linear("parl"), "PARL: a linear policy and a reward learnt from preferences between its episodes"),
+    "barfi": (_linear("barfi"), "BARFI: a linear policy and learnt weights of the account's auxiliary terms"),
 }
 
 

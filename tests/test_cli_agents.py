@@ -231,14 +231,22 @@ def test_collect_resets_a_strangers_agent_and_passes_its_settings(place, capsys)
 BUDGET = ["--eval-every", "150", "--eval-episodes", "4"]
 
 
-@pytest.mark.parametrize("agent", ["text", "maskable_ppo"])
+SMALL = {
+    "text": ("agent.pt", ["lanes=4", "batch_steps=128"]),
+    "maskable_ppo": ("agent.zip", ["n_steps=64", "batch_size=64"]),
+    "archer": ("agent.bin", ["episodes=2"]),
+    "parl": ("agent.bin", ["episodes=2"]),
+    "barfi": ("agent.bin", ["blend={'shaper': 'term_blend', 'terms': ['potential_shaping']}"]),
+}
+
+
+@pytest.mark.parametrize("agent", SMALL)
 def test_train_goes_on_where_it_stopped_and_eval_scores_the_checkpoint(place, capsys, agent):
     pytest.importorskip("torch" if agent == "text" else "sb3_contrib")
-    small = ["lanes=4", "batch_steps=128"] if agent == "text" else ["n_steps=64", "batch_size=64"]
+    file, small = SMALL[agent]
     argv = ["train", QUEST, "--agent", agent, "--shape", "potential_shaping(key='progress')", "--out", "r", *BUDGET]
     argv += ["--agent-set", *small]
     out, _ = call(capsys, *argv, "--steps", "300")
-    file = "agent.pt" if agent == "text" else "agent.zip"
     assert [line.split()[0] for line in out.splitlines()[:-1]] == ["0", "150", "300"] and f"saved: r/{file}" in out
     first = json.loads((place / "r/run.json").read_text())
     assert first["status"] == "ok" and len(first["curve"]) == 3 and first["versions"]["torch"]
@@ -298,6 +306,33 @@ class Counts:
 class Forgets(Counts):
     save = load = property()
 """
+
+
+GREEDY = """
+import json
+class Greedy:
+    \"\"\"Learns from 64 steps at a time, and says how many that were.\"\"\"
+    def __init__(self): self.steps = self.scored = 0
+    def reset(self, seed=None): self.scored += 1
+    def act(self, obs, info): return info["admissible_actions"][0]
+    def learn(self, env, steps): self.steps += -(-steps // 64) * 64
+    def save(self, path): open(path, "w").write(json.dumps(self.steps))
+    def load(self, path): self.steps = json.load(open(path))
+"""
+
+
+def test_an_update_beyond_several_evaluations_leaves_none_of_them_out(place, capsys):
+    (place / "greedy.py").write_text(GREEDY)
+    argv = ["train", QUEST, "--agent", "greedy:Greedy", "--allow-import", "greedy", "--out", "r", "--eval-every", "20"]
+    call(capsys, *argv, "--eval-episodes", "2", "--steps", "80")
+    curve = json.loads((place / "r/run.json").read_text())["curve"]
+    assert [(p["steps"], p["taken"]) for p in curve] == [(0, 0), (20, 64), (40, 64), (60, 64), (80, 128)]
+    assert {k: v for k, v in curve[1].items() if k not in ("steps", "seconds")} == {
+        k: v for k, v in curve[3].items() if k not in ("steps", "seconds")
+    }
+    call(capsys, *argv, "--eval-episodes", "2", "--steps", "140", "--resume")  # 100 and 120 were learned before
+    curve = json.loads((place / "r/run.json").read_text())["curve"]
+    assert [(p["steps"], p["taken"]) for p in curve][5:] == [(100, 128), (120, 128), (140, 192)]
 
 
 def test_a_strangers_agent_is_trained_saved_resumed_and_scored(place, capsys):

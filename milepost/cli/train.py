@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -52,7 +53,8 @@ def restore(path: Path, spec: dict[str, Any], env: gym.Env[Any, Any], **settings
     agent = new_agent(name, env, spec["seed"], spec["agent"]["settings"])
     if not hasattr(agent, "load"):
         raise UserError(f"the agent {name!r} has no load(path)")
-    return agent.load(str(path)) or agent  # a class method gives a new one
+    more = {"env": env} if "env" in inspect.signature(agent.load).parameters else {}
+    return agent.load(str(path), **more) or agent  # a class method gives a new one
 
 
 def train(spec: dict[str, Any], folder: Path, resume: bool) -> None:
