@@ -609,7 +609,10 @@ def test_another_discount_than_the_agents_is_warned_about():
         (lambda: shape(Corridor(), [], seed="a"), "seed is 'a'; allowed"),
         (lambda: shape(shape(Corridor(), [], seed=3), [Clip()], seed=7), "shaped with seed 3 already, not 7"),
         (lambda: shape(Corridor(), [], facts=["progress"]), r"facts is \['progress'\]: a dict of info keys"),
-        (lambda: rewards(shape(Corridor(), [PotentialShaping()], facts={"progress": lambda t: None}), [1]), "not None"),
+        (
+            lambda: rewards(shape(Corridor(), [PotentialShaping()], facts={"progress": lambda t: None}), [1]),
+            "is None, a number",
+        ),
         (lambda: CountBonus(beta=float("nan")), "setting 'beta' is nan, allowed is float"),
         (lambda: Normalize(gamma=3.0), r"gamma = 3.0.*allowed are gamma in \[0, 1\]"),
         (lambda: Mix([]), "parts is empty, at least one shaper is expected"),

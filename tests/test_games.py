@@ -448,6 +448,33 @@ def test_what_agents_write_stays_one_line_that_the_spaces_hold(entry):
 
 
 @pytest.mark.parametrize("entry", RULES)
+def test_an_index_that_the_mask_forbids_is_answered_in_words(entry):
+    env = module(entry).raw_env(face="encoded")
+    env.reset(seed=0)
+    agent = env.agents[0]
+    turns = len(env.agents)
+    for k in range(2 * turns):
+        *_, info = env.last()
+        if env.agent_selection == agent:
+            if k:
+                assert (
+                    not info["valid_action"] and "that is no action, take one of the admissible ones" in info["message"]
+                )
+                break
+            (forbidden, *_) = np.flatnonzero(info["action_mask"] == 0)
+            env.step(forbidden)
+        else:
+            env.step(info["admissible_actions"].index("wait"))
+    else:
+        pytest.fail("its turn did not come again")
+    env.step(info["admissible_actions"].index("wait"))
+    for _ in range(turns - 1):
+        env.step(env.last()[-1]["admissible_actions"].index("wait"))
+    assert env.infos[agent]["valid_action"] and "no action" not in env.infos[agent]["message"]
+    env.close()
+
+
+@pytest.mark.parametrize("entry", RULES)
 def test_a_refusal_is_forgotten_when_the_agent_waits(entry):
     env = T.make(entry)
     env.reset(seed=0)

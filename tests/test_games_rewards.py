@@ -241,6 +241,28 @@ def test_what_the_mask_forbids_is_not_repeated(mask, turns):
     assert all([x[1] + 1 for x in got[a][1:]] == acts[a] for a in NAMES)
 
 
+@pytest.mark.parametrize("mask", ["obs", "info"])
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_mask_begins_with_the_first_action_of_each_agents_own_space(mask, turns):
+    class Shifted(Walk):  # actions 5, 6 and 7; forbidden is 5 + t % 3, and for one agent the next one
+        def action_space(self, agent):
+            return Discrete(3, start=5)
+
+        def legal(self, a):
+            m = np.ones(3, np.int8)
+            m[(self.t + (a == "guard_0")) % 3] = 0
+            return m
+
+    env = Shifted(dict.fromkeys(NAMES, 9), mask=mask)
+    env = g.sticky_actions(parallel_to_aec(env) if turns else env, 1.0)
+    # the walkers play 6 at time 0, which is forbidden at 1, and there 7, which is forbidden at 2, ... as above; the guard
+    # plays 5 at time 0 and 1, which is forbidden to it at 2
+    acts = {a: [5 + (t + 1 - (a == "guard_0")) % 3 for t in range(9)] for a in NAMES}
+    wanted = {a: acts[a] for a in NAMES} | {"guard_0": [5, 5, 7, 7, 6, 6, 5, 5, 7]}
+    got = turns_of_aec(env, acts) if turns else turns_of_parallel(env, acts)
+    assert {a: [x[1] + 1 for x in got[a][1:]] for a in NAMES} == wanted
+
+
 def test_an_array_that_the_caller_changes_later_still_sticks():
     class Push(Walk):
         def action_space(self, agent):

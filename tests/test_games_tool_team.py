@@ -1,5 +1,6 @@
 """A planner and workers on one service desk, or on one repository."""
 
+import copy
 import sys
 
 import numpy as np
@@ -38,6 +39,27 @@ def finish(env, policy="oracle"):
         *_, infos = step = env.step({a: env.script(a, policy) for a in env.agents})
         total = {a: total[a] + step[1].get(a, 0.0) for a in total}
     return total, infos
+
+
+def test_a_copy_is_a_game_of_its_own():
+    env, _ = desk()
+    do(env, FIND)
+    do(env, worker=VERIFY)
+    twin = copy.deepcopy(env)
+    do(env, LOOK, WRITE)
+    assert env.game.world.facts["progress"] == pytest.approx(1.0) and twin.game.world.facts["progress"] < 0.5
+    env.close()
+    total, infos = finish(twin)  # all that is left, on a database of its own
+    assert infos["planner_0"]["success"] and set(total.values()) == {1.0}
+    twin.reset(seed=0, options={"task": 1})
+    assert finish(twin)[1]["planner_0"]["success"]
+
+
+def test_a_game_with_a_sandbox_is_not_copied():
+    env = parallel_env(desk="repair", inner={"sandbox": "local"})
+    with pytest.raises(TypeError, match=r"holds a sandbox, which cannot be copied: use snapshot\(\), and restore\(\)"):
+        copy.deepcopy(env)
+    env.close()
 
 
 def test_a_game_by_hand():

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,6 +37,7 @@ from milepost.wrappers import (
     TurningPoints,
     ValueAnchored,
     load,
+    shape,
 )
 from milepost.wrappers import conformance as C
 from milepost.wrappers.collect.negatives import share_of
@@ -155,6 +157,9 @@ def test_an_error_of_a_scorer_names_the_layer():
         Stack([CaptionReward(labels={"a": 1.0}), CaptionReward(judge="zzz")])
 
 
+SAYS = {"scorer": "predicate", "patterns": {"go": "x"}}
+
+
 @pytest.mark.parametrize(
     ("layer", "sentence"),
     [
@@ -167,12 +172,34 @@ def test_an_error_of_a_scorer_names_the_layer():
             "hop_progress: the scorer Hashed answers text, not a rating",
         ),
         (GradedOutcome(judge="predicate"), "graded_outcome: the judge answers question; allowed: one that rates"),
+        (SubgoalOptions(judge=SAYS, view="smell"), "subgoal_options: view is 'smell'; allowed: 'text', 'message'"),
+        (JudgementTable(judge=SAYS, view="smell"), "judgement_table: view is 'smell'; allowed: 'text', 'message'"),
     ],
     ids=str,
 )
 def test_a_judge_that_cannot_answer_is_refused_before_the_first_episode(layer, sentence):
     with pytest.raises(ValueError, match=sentence):
         Stack([layer])
+
+
+class Broken:
+    """A judge that nobody reaches."""
+
+    kinds, identity = ("question",), "broken"
+
+    def reply(self, queries):
+        raise OSError("no connection")
+
+    def read(self, query, text):
+        return None
+
+
+@pytest.mark.parametrize("layer", [JudgementTable, SubgoalOptions])
+def test_the_warning_of_a_failing_judge_names_the_layer(layer):
+    stack = Stack([layer(judge=Broken(), subgoals=("go",), view="message", task="go")])
+    with pytest.warns(RuntimeWarning, match=f"^{stack.names[0]}: the judge fails"):
+        stack.learn([bare({"message": ""}, {"message": "went"})])
+        stack.run([bare({"message": ""}, {"message": "went"})])
 
 
 # -- episodes --------------------------------------------------------------------------------------------
@@ -230,8 +257,7 @@ def test_what_nobody_publishes_is_missing_and_not_0():
     for layer, traj, name, key in rows:
         with pytest.raises(MissingFact, match=rf"{name} reads info\['{key}'\]"):
             Stack([layer]).run([traj])
-    judge = {"scorer": "predicate", "patterns": {"go": "x"}}
-    table = Stack([JudgementTable(judge=judge, subgoals=("go",), view="message", task="go")])
+    table = Stack([JudgementTable(judge=SAYS, subgoals=("go",), view="message", task="go")])
     with pytest.raises(MissingFact, match=r"judgement_table reads info\['message'\]"):
         table.learn([bare({}, {})])
 
@@ -242,6 +268,82 @@ def test_what_is_known_late_or_not_needed_is_not_missing():
     late = Stack([Constraints(upper={"harm": 0.1})])
     late.run([bare({}, {}, {"harm": True}), bare({}, {"invalid": True})])
     assert late.shapers[0].costs == [[1.0]]
+
+
+NUMBERS = {  # method -> an info key under which it reads a number, and its settings for that
+    "conserve": ("score", {"child": {"shaper": "score_delta"}}),
+    "constraints": ("turned_back", {"upper": {"turned_back": 0.1}}),
+    "difference_reward": ("counterfactual", {}),
+    "episodic_count_discount": ("score", {"child": {"shaper": "score_delta"}}),
+    "gate": ("progress", {"child": {"shaper": "scale", "factor": 2.0}, "key": "progress"}),
+    "graded_outcome": ("grade", {}),
+    "hop_progress": ("progress", {}),
+    "hybrid_reward": ("similarity", {}),
+    "implicit_process": ("success", {"reference": "start", "actions": 2}),
+    "information_gain": ("answer_logprob", {}),
+    "krc": ("progress", {"facts": ("progress",)}),
+    "latent_reward": ("latent_factors", {}),
+    "length_penalty": ("tokens", {"length": "tokens"}),
+    "mix": ("score", {"parts": [{"shaper": "uniform"}, {"shaper": "score_delta"}]}),
+    "model_reward": ("success", {}),
+    "multiplicative_progress": ("progress", {}),
+    "potential_shaping": ("progress", {}),
+    "re_norm": ("process_score", {}),
+    "score_delta": ("max_score", {}),
+    "score_delta_win": ("score", {}),
+    "sweet_spot": ("progress", {}),
+    "tournament_advantage": ("grade", {"key": "grade"}),
+    "turning_points": ("value", {}),
+    "value_anchored": ("value", {}),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_text_where_a_number_is_expected_is_refused_by_name(name):
+    key, settings = NUMBERS[name]
+    stack = Stack([made(name, **settings)])
+    told = known(2) | dict.fromkeys(("turned_back", "tokens", "similarity", "team_reward", "counterfactual"), 0.0)
+    rows = [[told | {"success": won, key: "high"}] * 3 for won in (True, False)]
+    with pytest.raises(TypeError, match=rf"^{name}: info\['{key}'\] is 'high', a number is expected$"):
+        stack.run([bare(*r) for r in rows])
+        stack.learn([bare(*r) for r in rows])
+
+
+def test_a_number_in_a_fact_of_many_and_one_of_a_function():
+    grades = {"attribution": {"goal": (1.0, "high")}, "scores": {"goal": 1.0}}
+    with pytest.raises(TypeError, match=r"^utterance_attribution: info\['attribution'\] holds 'high', a number is"):
+        Stack([made("utterance_attribution")]).run([bare({}, grades, grades)])
+    worth = {"players": ("a",), "player": 0, "coalitions": (0, 1), "values": (0.0, "0.5"), "orders": ()}
+    with pytest.raises(TypeError, match=r"^shapley_credit: info\['coalition_values'\] holds '0.5', a number is"):
+        Stack([made("shapley_credit")]).run([bare({}, {"coalition_values": worth})])
+    with pytest.raises(TypeError, match=r"^gated_bonus: a number is expected from a fact or a function, not 'yes'$"):
+        Stack([made("gated_bonus")]).run([bare({}, {"consistent": "yes"}, rewards=np.ones(1))])
+    with pytest.raises(
+        TypeError, match=r"^potential_shaping: a number is expected from a fact or a function, not 'x'$"
+    ):
+        Stack([load({"shaper": "potential_shaping", "phi": lambda obs: "x"})]).run([bare({}, {})])
+
+
+class Garbled(core.Corridor):
+    """Says its progress in words: from the reset on, or only later."""
+
+    def __init__(self, late):
+        super().__init__()
+        self.late = late
+
+    def facts(self):
+        return super().facts() | ({} if self.late and not self.t else {"progress": "high"})
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("lanes", [0, 2])
+@pytest.mark.parametrize("layers", [["potential_shaping"], ["potential_shaping", "sweet_spot"]])
+def test_a_text_is_refused_online_as_well(late, lanes, layers):
+    env = gym.vector.SyncVectorEnv([lambda: Garbled(late)] * lanes) if lanes else Garbled(late)
+    env = shape(env, [load({"shaper": n}) for n in layers])
+    with pytest.raises(TypeError, match=r"^potential_shaping: info\['progress'\] is .*'high'.*, a number is expected$"):
+        env.reset(seed=0)
+        env.step(np.ones(lanes, int) if lanes else 1)
 
 
 @pytest.mark.parametrize("nobody", [None, math.nan])

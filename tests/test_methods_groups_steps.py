@@ -71,6 +71,26 @@ def test_a_bank_remembers_successes_of_the_task():
             SelfReferential(**wrong)
 
 
+def test_an_episode_counts_once_in_the_bank():
+    # successes (0, 0.5) and (4, 0.5): mean (2, 0.5); with the first one twice it would be (4/3, 0.5)
+    batch = [at((0, 0.5), True), at((4, 0.5), True), at((2, 0.5), False), at((2, 3.5), False), at((1.3, 0.5), False)]
+    stack = Stack([SelfReferential(embed=place, reference="mean", bank=9)])
+    first = [float(t.rewards.sum()) for t in stack.run(batch)]
+    assert first[2] == max(first)
+    for kept in (2.0, 2.0):  # what is learned from again is not kept again
+        assert stack.learn(batch) == {"self_referential/kept": kept}
+        assert [float(t.rewards.sum()) for t in stack.rerun(batch)] == first
+    # one that only looks the same is another episode, and another group has the whole bank
+    assert stack.learn([at((0, 0.5), True)]) == {"self_referential/kept": 3.0}
+    others = [at((4 / 3, 0.5), False), at((2, 0.5), False)]
+    assert [float(t.rewards.sum()) for t in stack.run(others)] == pytest.approx([0.595984, 0.004016], abs=1e-6)
+    # a bank from a file is of the past
+    twin = Stack([SelfReferential(embed=place, reference="mean", bank=9)])
+    twin.load_state_dict(stack.state_dict())
+    assert [float(t.rewards.sum()) for t in twin.run(others)] == pytest.approx([0.595984, 0.004016], abs=1e-6)
+    assert twin.learn([at((9, 9), True)]) == {"self_referential/kept": 4.0}
+
+
 def test_clusters_by_hand():
     # two clouds of three and a stray point, columns of one size: each cloud one centre, the stray belongs to none
     x = np.array([[0, 0], [0.1, 0], [0, 0.1], [9, 9], [9.1, 9], [9, 9.1], [4, 5.0]])
@@ -123,6 +143,20 @@ def test_constraints_by_hand():
     stack = Stack([Constraints(lower={"b": 0.9}, bootstrap="b", lr=1.0)])
     stack.shapers[0].logits = np.log([0.2, 0.8])
     assert stack.run([costs((0, 0))])[0].rewards == pytest.approx([0.8])
+
+
+@pytest.mark.parametrize("endless", [float("inf"), float("-inf")])
+def test_an_infinite_cost_is_refused_and_not_remembered(endless):
+    stack = Stack([Constraints(upper={"a": 0.5})])
+    with pytest.raises(
+        ValueError, match=rf"constraints: the cost info\['a'\] is {endless}, a finite number is expected"
+    ):
+        stack.run([costs((0.25, 0), (endless, 0))])
+    stack.run([costs((float("nan"), 0), (0.75, 0))])
+    assert stack.shapers[0].costs == [[0.25, 0.75]]
+    assert (
+        stack.learn([costs((0, 0))])["constraints/rate/a"] == 0.5 and np.isfinite(stack.shapers[0].multipliers()).all()
+    )
 
 
 class Costly(gym.Env):

@@ -613,6 +613,40 @@ def test_values_fit_arguments_by_name_pattern_and_type():
     assert all(isinstance(c.arguments["qty"], int) for c in found) and len(found) <= 12
 
 
+def test_tools_that_ask_for_the_same_are_offered_the_same_and_share_nothing():
+    texts = {"type": "string"}
+    tools = [
+        Tool.of_schema(name, "", {"properties": {key: schema}, "required": [key]}, dict)
+        for name, key, schema in [
+            ("one", "item_ids", {"type": "array", "items": texts}),
+            ("two", "item_ids", {"type": "array", "items": texts}),
+            ("three", "item_id", texts),  # what the arrays' items are
+            ("four", "item_id", texts | {"pattern": "^I[0-9]$"}),
+            ("five", "other_id", texts | {"pattern": "^I[0-9]$"}),
+            ("six", "item_id", texts | {"pattern": "^J[0-9]$"}),
+            ("seven", "qty", {"type": "integer"}),
+            ("eight", "qty", {"type": "integer", "maximum": 2}),
+            ("nine", "qty", {"type": "number"}),
+        ]
+    ]
+    seen = Seen().read('[{"item_id": "I3", "qty": 2.5}, {"item_id": "J4", "qty": 2}, {"item_id": "I5", "qty": 7}]')
+
+    def offered():
+        found = {t.name: [] for t in tools}
+        for call in offers(tools, seen, 100):
+            found[call.name] += call.arguments.values()
+        return found
+
+    wanted = {"three": ["I5", "J4", "I3"], "four": ["I5", "I3"], "five": ["I5", "I3"], "six": ["J4"]}
+    wanted |= {k: [["I5"], ["J4"], ["I3"], ["I5", "J4", "I3"]] for k in ("one", "two")}
+    wanted |= {"seven": [7, 2], "eight": [2], "nine": [7, 2, 2.5]}
+    assert offered() == wanted
+    first = offers(tools, seen, 100)
+    for call in first[:4]:
+        call.arguments["item_ids"].append("changed")
+    assert not any("changed" in c.arguments.get("item_ids", ()) for c in first[4:]) and offered() == wanted
+
+
 # -- anything ----------------------------------------------------------------------------------------
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .maths import clip, number
+from .maths import clip, known, number
 from .shaper import Shaper, load, single, snake
 from .types import Floats, Group, Level, Trajectory, Transition
 
@@ -254,7 +254,7 @@ class Gate(_OneChild):
         if isinstance(info, dict):
             is_open = number(info[self.key]) >= self.threshold
         else:
-            is_open = np.array([i[self.key] for i in info], np.float64) >= self.threshold
+            is_open = np.array([known(i[self.key]) for i in info], np.float64) >= self.threshold
         return reward + is_open * (new - shown)
 
 

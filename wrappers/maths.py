@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .types import Floats, Trajectory
+from .types import Floats, Trajectory, WrongFact, as_float
 
 
 def clip(x: Any, low: float, high: float) -> Any:
@@ -21,12 +21,24 @@ def clip(x: Any, low: float, high: float) -> Any:
 
 
 def number(x: Any) -> Any:
-    """A Python float, or a float64 array: one numpy float32 scalar would turn every later sum into float32."""
+    """A Python float, or a float64 array: one numpy float32 scalar would turn every later sum into float32.
+
+    Raises:
+        WrongFact: ``x`` is no number; a stack adds whose it is.
+    """
+    if type(x) is float:
+        return x
     if isinstance(x, np.ndarray) and x.ndim:
-        return x if x.dtype == np.float64 else x.astype(np.float64)
-    if x is None:
-        raise TypeError("a number is expected from a fact or a function, not None")
-    return float(x)
+        try:
+            return x if x.dtype == np.float64 else x.astype(np.float64)
+        except (TypeError, ValueError):
+            raise WrongFact(x) from None
+    return as_float(x)
+
+
+def known(x: Any) -> Any:
+    """``number``, but NaN for None: a fact that nobody knows."""
+    return math.nan if x is None else number(x)
 
 
 def unless(flag: Any, x: Any) -> Any:

@@ -7,7 +7,7 @@ import re
 import warnings
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,15 @@ import numpy as np
 from .facts import Fact, at_reset, plain, resolve
 from .maths import by
 from .shaper import MissingFact, Shaper, load, single, snake
-from .types import Floats, Group, Level, Trajectory, Transition
+from .types import Floats, Group, Level, Trajectory, Transition, WrongFact
 
 KEEP = 100_000  # steps of finished episodes kept for take()
+
+
+def _holds(fact: Any, value: Any) -> bool:
+    """Is the value this very fact, or somewhere in it?"""
+    parts = fact.values() if isinstance(fact, Mapping) else fact if isinstance(fact, (list, tuple)) else ()
+    return fact is value or any(_holds(x, value) for x in parts)
 
 
 class Lane:
@@ -122,6 +128,7 @@ class Stack:
 
         Raises:
             MissingFact: a layer reads an info key that is not published.
+            WrongFact: a layer wants a number, and the key holds none.
         """
         if lane.walked:
             self._abandon()
@@ -134,8 +141,8 @@ class Stack:
         for name, m in zip(self.names, self.head):
             try:
                 lane.states.append(m.init(obs, info))
-            except KeyError as e:
-                raise self.missing(name, m, e) from e
+            except (KeyError, WrongFact) as e:
+                raise self.missing(name, m, e, [info]) from e
         lane.record = [(obs, info)] if self.records else None
         return extra
 
@@ -152,8 +159,19 @@ class Stack:
         return {k: f(t) for k, f in self.facts.items()}
 
     @staticmethod
-    def missing(name: str, m: Shaper, e: KeyError) -> Exception:
-        """``MissingFact`` if the key is one the layer (or its child) needs; else the error itself."""
+    def missing(name: str, m: Shaper, e: KeyError | WrongFact, infos: Iterable[Mapping[str, Any]]) -> Exception:
+        """``MissingFact`` if the key is one the layer (or its child) needs; ``WrongFact`` with names; else the error itself.
+
+        Args:
+            name: of the layer.
+            m: the layer.
+            e: what it raised.
+            infos: what it could read.
+        """
+        if isinstance(e, WrongFact):
+            facts = ((k, i[k]) for i in infos for s in m.tree() for k in s.needs if k in i)
+            there = (f"info[{k!r}] {'is' if x is e.value else 'holds'}" for k, x in facts if _holds(x, e.value))
+            return WrongFact(e.value, name, next(there, ""))
         if isinstance(e, MissingFact):
             return e
         return MissingFact(name, e.args[0]) if e.args and any(e.args[0] in s.needs for s in m.tree()) else e
@@ -165,6 +183,7 @@ class Stack:
             RuntimeError: the episode is over.
             ValueError: a reward is not finite; names the layer.
             MissingFact: a layer reads an info key that is not published.
+            WrongFact: a layer wants a number, and the key holds none.
         """
         if lane.states is None:
             raise RuntimeError("the episode is over: call reset() before step()")
@@ -181,8 +200,8 @@ class Stack:
                 before = t.reward
                 t.reward, states[k] = call(states[k], t)
                 terms[name] = t.reward - before
-        except KeyError as e:
-            raise self.missing(name, self.head[k], e) from e
+        except (KeyError, WrongFact) as e:
+            raise self.missing(name, self.head[k], e, [t.info]) from e
         reward = t.reward
         if not math.isfinite(reward):
             raise self._infinite(t, given)
@@ -199,7 +218,7 @@ class Stack:
         """Simultaneous steps of several streams: rewards and new ``info`` entries, one each.
 
         Raises:
-            RuntimeError, ValueError, MissingFact: as ``step_one``; ValueError also for a wrong number of rewards.
+            RuntimeError, ValueError, MissingFact, WrongFact: as ``step_one``; ValueError also for a wrong number of rewards.
         """
         given = [t.reward for t in ts]
         extra: list[dict[str, Any]] = [{} for _ in ts]
@@ -213,8 +232,8 @@ class Stack:
             states = [_running(lane)[k] for lane in lanes]
             try:
                 new = m.steps(states, ts)
-            except KeyError as e:
-                raise self.missing(name, m, e) from e
+            except (KeyError, WrongFact) as e:
+                raise self.missing(name, m, e, [t.info for t in ts]) from e
             if len(new) != len(ts):
                 raise ValueError(f"{name}: one number a step is expected, not {len(new)} for {len(ts)} steps")
             for lane, t, r, s in zip(lanes, ts, new, states):
@@ -306,6 +325,7 @@ class Stack:
         Raises:
             ValueError: a layer gave the wrong number of values or a reward that is not finite; names it.
             MissingFact: a layer reads an info key that the episodes lack.
+            WrongFact: a layer wants a number, and the key holds none.
         """
         out = [self._with_facts(t) for t in group] if self.facts and start == 0 else list(group)
         if not out:
@@ -313,8 +333,8 @@ class Stack:
         for name, m in list(zip(self.names, self.shapers))[start:stop]:
             try:
                 new = self._pooled(m, out)
-            except KeyError as e:
-                raise self.missing(name, m, e) from e
+            except (KeyError, WrongFact) as e:
+                raise self.missing(name, m, e, [i for t in out for i in t.infos]) from e
             if [x.shape for x in new] != [(len(t),) for t in out]:
                 raise ValueError(f"{name}: one number a step is expected, not {[x.shape for x in new]}")
             if m.output == "advantage":
@@ -363,12 +383,19 @@ class Stack:
                 m.train(mode)
 
     def learn(self, trajs: Group | None = None) -> dict[str, float]:
-        """Each learner sees the episodes (default: ``take()``) as they reached it; metrics as ``layer/name``."""
+        """Each learner sees the episodes (default: ``take()``) as they reached it; metrics as ``layer/name``.
+
+        Raises:
+            WrongFact: a layer wants a number, and an info key holds none.
+        """
         trajs = self.take() if trajs is None else trajs
         out: dict[str, float] = {}
         for i, (name, m) in enumerate(zip(self.names, self.shapers)):
             if m.learns and trajs:
-                got = m.learn([t.before(self.names[i:]) for t in trajs])
+                try:
+                    got = m.learn([t.before(self.names[i:]) for t in trajs])
+                except (KeyError, WrongFact) as e:
+                    raise self.missing(name, m, e, [x for t in trajs for x in t.infos]) from e
                 out |= {f"{name}/{k}": v for k, v in got.items()}
         return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,32 @@ class Level(enum.IntEnum):
     STEP = 0
     EPISODE = 1
     GROUP = 2
+
+
+class WrongFact(TypeError):
+    """A fact, or what a function gave, is no number where a layer wants one; the stack says which layer's, and which key."""
+
+    def __init__(self, value: Any, layer: str = "", where: str = "") -> None:
+        said = repr(value)
+        said = said if len(said) <= 80 else said[:77] + "..."
+        what = f"{where} {said}, a number is expected"
+        what = what if where else f"a number is expected from a fact or a function, not {said}"
+        super().__init__(f"{layer}: {what}" if layer else what)
+        self.value = value
+
+
+def as_float(x: Any) -> float:
+    """A Python float.
+
+    Raises:
+        WrongFact: a text (also one of digits), None, or what else is no number.
+    """
+    if x is None or isinstance(x, (str, bytes)):
+        raise WrongFact(x)
+    try:
+        return float(x)
+    except (TypeError, ValueError):
+        raise WrongFact(x) from None
 
 
 class Transition:
@@ -147,14 +174,14 @@ class Trajectory:
         return self.rewards if self.advantages is None else self.advantages
 
     def trace(self, key: str, default: float | None = None) -> Floats:
-        """``(T + 1,)`` numbers published in ``info[key]``: progress, value, score ...
+        """``(T + 1,)`` numbers published in ``info[key]``: progress, value, score ...; NaN for None.
 
         Raises:
             KeyError: a step lacks the key and no ``default`` is given (a stack reports it as ``MissingFact``).
+            WrongFact: what is published is no number.
         """
-        if default is None:
-            return np.array([i[key] for i in self.infos], np.float64)
-        return np.array([i.get(key, default) for i in self.infos], np.float64)
+        row = [i[key] if default is None else i.get(key, default) for i in self.infos]
+        return np.array([math.nan if x is None else as_float(x) for x in row], np.float64)
 
     def paid(self, name: str, rewards: Floats) -> Trajectory:
         """The same episode after layer ``name`` turned its rewards into these."""

@@ -18,6 +18,7 @@ from ..text.render import draw
 
 MODES = ("ansi", "human", "rgb_array")
 WAIT = "wait"
+NONE = "that is no action, take one of the admissible ones"  # silence, or an index of no row
 SAID = 400  # characters of one utterance that are kept
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
@@ -307,6 +308,8 @@ class Game:
         info: dict[str, Any] = {"subgoals": {}, "message": ""} | self._facts(agent)
         info["reward_terms"] = dict.fromkeys(self.terms, 0.0) | self._paid.get(agent, {})
         info["valid_action"] = valid
+        if not did and not valid:
+            info["message"] = info["message"] or NONE
         info["admissible_actions"] = self.choices(agent)
         info["messages"] = (*said, {"role": "user", "content": self.look(agent)})
         if self.cycle == 0 and agent not in self._did:

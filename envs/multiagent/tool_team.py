@@ -15,7 +15,7 @@ from ..tools.calls import Call
 from ..tools.candidates import offers
 from ..tools.face import DOUBT, OWN, STATE, TOOLS
 from ..tools.servicedesk.users import PHRASES
-from .base import SAID, WAIT, Game
+from .base import NONE, SAID, WAIT, Game
 from .tool_team_case import LINE, Case, Member, line, told, verb_of, whole_characters
 from .tool_team_desks import DESKS
 
@@ -300,8 +300,8 @@ class ToolTeam(Game):
     def _fate(self, agent: str) -> str:
         """Why its last action was not possible."""
         did, valid = self._did.get(agent, ("", True))
-        why = self.world.members[agent].wrong or "the call went wrong"
-        return f"Your last action was not possible: {line(why)}." if did and not valid else ""
+        why = (self.world.members[agent].wrong or "the call went wrong") if did else NONE
+        return "" if valid else f"Your last action was not possible: {line(why)}."
 
     def _scene(self) -> str:
         case = self.world

@@ -143,6 +143,17 @@ class Repair(Desk):
         )
         self.tools = HELP
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Repair:
+        """Not of a sandbox.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            "tool_team with desk='repair' holds a sandbox, which cannot be copied: use snapshot(), and restore() on "
+            "another game"
+        )
+
     def parse(self, text: str) -> tuple[Call, ...] | str:
         """See ``Desk``."""
         from ..swe.actions import BadAction, parse

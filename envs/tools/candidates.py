@@ -75,42 +75,58 @@ def offers(tools: Iterable[Tool], seen: Seen, most: int) -> list[Call]:
     same name (or one that ends alike), or that match the schema's pattern; lists get one value, and all of one kind.
     """
     out: list[Call] = []
+    found: dict[Any, list[Any]] = {}
     for tool in tools:
         properties = tool.parameters.get("properties", {})
         needed = [a for a in properties if a in tool.parameters.get("required", ())]
-        choices = [_choices(a, properties[a], seen) for a in needed]
+        choices = [_choices(a, properties[a], seen, found) for a in needed]
         for values in itertools.islice(itertools.product(*choices), PER_TOOL):
             out.append(Call(tool.name, dict(zip(needed, values))))
     return out[: max(0, most)]
 
 
-def _choices(name: str, schema: Mapping[str, Any], seen: Seen) -> list[Any]:
+def _choices(name: str, schema: Mapping[str, Any], seen: Seen, found: dict[Any, list[Any]]) -> list[Any]:
+    """Values for an argument; ``found`` keeps texts and numbers by all that they depend on, since tools ask for the same."""
     if schema.get("enum"):
         return list(schema["enum"])
     for key in ("anyOf", "oneOf"):
         if schema.get(key):
-            return [v for s in schema[key] for v in _choices(name, s, seen)][:CHOICES]
+            return [v for s in schema[key] for v in _choices(name, s, seen, found)][:CHOICES]
     kind = schema.get("type")
     if kind == "boolean":
         return [True, False]
     if kind == "array":
-        single = _choices(name.removesuffix("s"), schema.get("items") or {"type": "string"}, seen)
-        return [[v] for v in single] + ([single] if len(single) > 1 else [])
+        single = _choices(name.removesuffix("s"), schema.get("items") or {"type": "string"}, seen, found)
+        return [[v] for v in single] + ([list(single)] if len(single) > 1 else [])  # what is kept is nobody's argument
     if kind in ("integer", "number"):
-        found = [v for k, v in seen.named if isinstance(v, (int, float)) and _alike(k, name)]
-        found += [_number(w) for w in seen.words if _NUMBER.fullmatch(w)]
-        fits = [v for v in found if kind == "number" or isinstance(v, int)]
         low, high = schema.get("minimum", -1e18), schema.get("maximum", 1e18)
-        return list(dict.fromkeys(v for v in reversed(fits) if low <= v <= high))[:CHOICES]
-    if kind == "object":
+        about: Any = (name, kind, low, high)
+        if about not in found:
+            found[about] = _numbers(name, kind, low, high, seen)
+    elif kind == "object":
         return []
-    pattern = schema.get("pattern")
-    if pattern:
-        texts = [w for w in (*seen.words, *(str(v) for _, v in seen.named)) if _matches(pattern, w)]
+    elif about := schema.get("pattern"):
+        if about not in found:
+            if () not in found:  # all texts, the latest first
+                found[()] = _once((*seen.words, *(str(v) for _, v in seen.named)))
+            found[about] = list(itertools.islice((w for w in found[()] if _matches(about, w)), CHOICES))
     else:
-        texts = [str(v) for k, v in seen.named if isinstance(v, str) and _alike(k, name)]
-        texts = texts or [w for w in seen.words if len(w) > 2]
-    return list(dict.fromkeys(reversed(texts)))[:CHOICES]
+        about = (name,)
+        if about not in found:
+            texts = [str(v) for k, v in seen.named if isinstance(v, str) and _alike(k, name)]
+            found[about] = _once(texts or [w for w in seen.words if len(w) > 2])[:CHOICES]
+    return found[about]
+
+
+def _numbers(name: str, kind: str, low: float, high: float, seen: Seen) -> list[Any]:
+    every = [v for k, v in seen.named if isinstance(v, (int, float)) and _alike(k, name)]
+    every += [_number(w) for w in seen.words if _NUMBER.fullmatch(w)]
+    return _once([v for v in every if (kind == "number" or isinstance(v, int)) and low <= v <= high])[:CHOICES]
+
+
+def _once(values: Sequence[Any]) -> list[Any]:
+    """Each value once, from the end."""
+    return list(dict.fromkeys(reversed(values)))
 
 
 @functools.lru_cache(200_000)

@@ -88,6 +88,10 @@ class Sql:
         """A database of its own with the same content."""
         return Sql(self.save())
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sql:
+        """A fork: a connection itself cannot be copied."""
+        return self.fork()
+
     def adopt(self, branch: Sql) -> None:
         """Becomes what a fork is, which is not used any more."""
         self.load(branch.save())

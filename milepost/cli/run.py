@@ -16,8 +16,8 @@ import gymnasium as gym
 import numpy as np
 
 from .. import __version__
-from ..baselines.agent import make_agent
-from ..baselines.evaluate import evaluate
+from ..baselines.agent import make_agent, plays_groups
+from ..baselines.evaluate import Evaluation, evaluate
 from ..envs.registry import entries, games
 from ..wrappers.hosts import shape
 from ..wrappers.hosts.env import ShapedEnv
@@ -160,9 +160,9 @@ def run(
     start, seed = time.perf_counter(), spec["seed"]
     test = held_out(spec["env"]["id"], spec["env"]["settings"])
     env = make_env(spec["env"]["id"], spec["env"]["settings"])
-    if spec["stack"]["layers"]:
-        env = shape(env, spec["stack"]["layers"], seed=seed)
     name, settings = spec["agent"]["name"], spec["agent"]["settings"]
+    if spec["stack"]["layers"]:
+        env = shape(env, spec["stack"]["layers"], seed=seed, groups=plays_groups(name, settings))
     agent = make(env) if make else new_agent(name, env, seed, settings)
     learns = hasattr(agent, "learn")
     if not learns:  # it may hold on to the environment that it was made for
@@ -171,15 +171,17 @@ def run(
     done = max(begun, _counted(agent)) if begun else 0
     goals = range(0, spec["steps"] + 1, spec["eval_every"]) if learns else [0]
     metrics: dict[str, float] = {}
+    got: Evaluation | None = None
     for goal in goals:
-        if goal < done:
+        if begun and goal <= begun:
             continue
         if goal > done:
-            history = agent.learn(env, goal - done)
+            history, got = agent.learn(env, goal - done), None
             if isinstance(history, (list, tuple)) and history and isinstance(history[-1], dict):
                 metrics = {k: float(v) for k, v in history[-1].items() if isinstance(v, (int, float, np.number))}
             done = max(goal, _counted(agent))  # ours take whole updates and say how many steps that were
-        got = evaluate(agent, test, spec["eval_episodes"], seed=10_000 * (1 + seed))  # no two seeds share worlds
+        if got is None:  # an update may reach beyond the next goals: what was learnt is then the same at all of them
+            got = evaluate(agent, test, spec["eval_episodes"], seed=10_000 * (1 + seed))  # no two seeds share worlds
         # episodes that were running at ``goal`` have been played to their ends: ``taken`` counts their steps too
         point: dict[str, Any] = {"steps": float(goal), "taken": float(done)} | got.as_dict()
         point["seconds"] = time.perf_counter() - start

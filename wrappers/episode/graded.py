@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from ..maths import known
 from ..models import prefix, shown, task_of, transcript
 from ..scorers import Rating, Service, serve
 from ..shaper import Shaper, use
@@ -119,7 +120,7 @@ class GradedOutcome(Shaper):
     def grades(self, trajs: Sequence[Trajectory]) -> Floats:
         """``(n,)`` shares in [0, 1] of episodes, in one batch."""
         if self._service is None:
-            return np.array([self._share(_number(t.infos[-1][self.key])) for t in trajs], np.float64)
+            return np.array([self._share(known(t.infos[-1][self.key])) for t in trajs], np.float64)
         said = self._service.ask([Rating(self.task or task_of(t), self._view(t)) for t in trajs])
         return np.array([self._share(None if x is None else 1.0 + 4.0 * float(x)) for x in said], np.float64)
 
@@ -140,7 +141,3 @@ class GradedOutcome(Shaper):
         for i, share in zip(there, self.grades([group[i] for i in there])):
             out[i][-1] += self.weight * share
         return out
-
-
-def _number(x: Any) -> float | None:
-    return None if x is None else float(x)

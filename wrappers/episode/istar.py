@@ -46,7 +46,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..maths import by, fingerprint, matrix, split
+from ..maths import by, fingerprint, matrix, number, split
 from ..models import pair_loss, preferred
 from ..shaper import MissingFact, Shaper, use
 from ..types import Floats, Trajectory
@@ -261,7 +261,7 @@ class ImplicitProcess(Shaper):
         for t in trajs:
             if len(t) and self.success not in t.infos[-1]:
                 raise MissingFact(LAYER, self.success)
-            won.append(len(t) > 0 and float(t.infos[-1][self.success]) > self.above)
+            won.append(len(t) > 0 and number(t.infos[-1][self.success]) > self.above)
         found = [
             (i, j)
             for part in by(trajs, "task")

@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 
 from ..maths import by, split
 from ..shaper import Shaper, use
-from ..types import Floats, Group, Level, Trajectory
+from ..types import Floats, Group, Level, Trajectory, WrongFact
 
 Picks = list[NDArray[np.int64]]
 
@@ -153,8 +153,11 @@ class LatentReward(Shaper):
         out = []
         for t in traj:
             x = t.info[self.key] if self._factors is None else self._factors(t)
-            x = [x[k] for k in sorted(x)] if isinstance(x, Mapping) else x
-            out.append(np.atleast_1d(np.asarray(x, np.float64)))
+            row = [x[k] for k in sorted(x)] if isinstance(x, Mapping) else x
+            try:
+                out.append(np.atleast_1d(np.asarray(row, np.float64)))
+            except (TypeError, ValueError):
+                raise WrongFact(x) from None
         known = self.rows[0].shape[1:] if self.rows else out[0].shape if out else (0,)
         for row in out:
             if row.ndim != 1 or row.shape != known or not np.isfinite(row).all():

@@ -33,6 +33,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..maths import known, number
 from ..shaper import Shaper
 from ..types import Floats, Trajectory
 
@@ -87,7 +88,7 @@ class ReNorm(Shaper):
     def process(self, info: dict[str, Any]) -> float:
         """The score p of a step, in [0, 1]; NaN if invalid."""
         s, m = info[self.key], info[self.maximum] if isinstance(self.maximum, str) else self.maximum
-        s, m = (math.nan if x is None else float(x) for x in (s, m))
+        s, m = known(s), known(m)
         return s / m if m > 0 and 0 <= s <= m else math.nan
 
     def episode(self, traj: Trajectory) -> Floats:
@@ -95,7 +96,7 @@ class ReNorm(Shaper):
         n, last = len(traj), traj.infos[-1]
         if not n:
             return np.zeros(0)
-        outcome = float(last[self.outcome])
+        outcome = number(last[self.outcome])
         if not math.isfinite(outcome):
             raise ValueError(f"re_norm: the outcome info[{self.outcome!r}] is {outcome}, a finite number is expected")
         p = np.array([self.process(info) for info in traj.infos[1:-1]])

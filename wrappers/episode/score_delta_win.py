@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..maths import number
 from ..shaper import Shaper
 from ..types import Floats, Trajectory
 
@@ -55,5 +56,5 @@ class ScoreDeltaWin(Shaper):
         if not len(d):
             return traj.rewards
         last = traj.infos[-1]
-        most = float(last[self.max_score]) if isinstance(self.max_score, str) else self.max_score
+        most = number(last[self.max_score]) if isinstance(self.max_score, str) else self.max_score
         return traj.rewards + d / (max(1, int((d > 0).sum())) if last[self.success] else most or 1.0)

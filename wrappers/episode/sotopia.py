@@ -46,6 +46,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..maths import known
 from ..shaper import Shaper, nearest, use
 from ..types import Floats, Group, Level, Trajectory
 
@@ -144,7 +145,7 @@ class UtteranceAttribution(Shaper):
             found = [x.get(dim) if isinstance(x, Mapping) else x for x in each]
         if len(found) != len(traj):
             raise ValueError(f"utterance_attribution: {len(found)} grades of {dim!r} for {len(traj)} utterances")
-        a = np.array([math.nan if x is None else float(x) for x in found], np.float64)
+        a = np.array([known(x) for x in found], np.float64)
         bad = ~((a >= 0) & (a <= self.scale))
         self._stats["grades"] += len(a)
         self._stats["no answer"] += int(bad.sum())
@@ -165,7 +166,7 @@ class UtteranceAttribution(Shaper):
                 )
         out = {}
         for d in sorted(self.weights or (PAPER if all(d in given for d in PAPER) else given)):
-            g = math.nan if given[d] is None else float(given[d])
+            g = float(known(given[d]))
             self._stats["without scores"] += math.isnan(g)
             out[d] = (self.weights.get(d, 1.0), self._spread(traj, d, 0.0 if math.isnan(g) else g, n))
         return out

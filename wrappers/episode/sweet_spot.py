@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..maths import clip
+from ..maths import clip, number
 from ..shaper import Shaper
 from ..types import Floats, Level, Trajectory, Transition
 
@@ -70,7 +70,7 @@ class SweetSpot(Shaper):
 
     def tier(self, nearness: float) -> float:
         """Q of a nearness."""
-        s = clip(float(nearness), 0.0, 1.0)
+        s = clip(number(nearness), 0.0, 1.0)
         if self.edges:
             passed = sum(e <= s if self.rounding == "floor" else e < s for e in self.edges)
             zone = passed + (self.rounding == "ceil" and s > 0)
@@ -88,5 +88,5 @@ class SweetSpot(Shaper):
             return traj.rewards + self.alpha * np.array([self.tier(i[self.key]) for i in traj.infos[1:]])
         out = traj.rewards.copy()
         if len(traj):
-            out[-1] += self.alpha * self.tier(float(np.mean([i[self.key] for i in traj.infos[1:]])))
+            out[-1] += self.alpha * self.tier(float(np.mean([number(i[self.key]) for i in traj.infos[1:]])))
         return out

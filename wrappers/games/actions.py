@@ -201,11 +201,10 @@ class Sticking:
         self.drawn[agent] = self.streams[agent].random(DRAWN).tolist()
         return self.drawn[agent]
 
-    def act(self, agent: Any, action: Any, mask: Any) -> Any:
-        """The action, or the last one again where that is still legal; ``mask()`` gives the mask or None."""
+    def act(self, agent: Any, action: Any, legal: Any) -> Any:
+        """The action, or the last one again where that is still legal; ``legal(action)`` says so."""
         if agent in self.last and (self.drawn.get(agent) or self.draw(agent)).pop() < self.p:
-            legal = mask()
-            if legal is None or legal[self.last[agent]]:
+            if legal(self.last[agent]):
                 action = self.last[agent]
         self.last[agent] = action.copy() if isinstance(action, np.ndarray) else action
         return action
@@ -224,10 +223,10 @@ class Sticking:
             self.streams[a].bit_generator.state = copy.deepcopy(state)
 
 
-def _mask(obs: Any, info: Any) -> Any:
-    if isinstance(obs, dict) and MASK in obs:
-        return obs[MASK]
-    return info.get(MASK) if info else None
+def _legal(env: Any, agent: Any, action: Any, obs: Any, info: Any) -> bool:
+    """Does the agent's own mask, in its observation or info, allow the action? The mask begins with the space's first one."""
+    mask = obs[MASK] if isinstance(obs, dict) and MASK in obs else info.get(MASK) if info else None
+    return mask is None or bool(mask[action - getattr(env.action_space(agent), "start", 0)])
 
 
 class ParallelSticky(ParallelWrapper):
@@ -255,8 +254,7 @@ class ParallelSticky(ParallelWrapper):
         p, last, drawn = sticking.p, sticking.last, sticking.drawn
         for a, x in actions.items():
             if a in last and (drawn.get(a) or sticking.draw(a)).pop() < p:
-                legal = _mask(self.obs.get(a), self.infos.get(a))
-                if legal is None or legal[last[a]]:
+                if _legal(self.env, a, last[a], self.obs.get(a), self.infos.get(a)):
                     x = last[a]
             done[a] = x
         sticking.last = done.copy() if self.numbers else {a: np.copy(x) for a, x in done.items()}
@@ -289,8 +287,10 @@ class AECSticky(AECWrapper):
     def step(self, action: Any) -> None:
         """The agent's action, or its last one again."""
         if action is not None:
-            agent = self.env.agent_selection
-            action = self.sticking.act(agent, action, lambda: _mask(self.env.observe(agent), self.env.infos.get(agent)))
+            env, agent = self.env, self.env.agent_selection
+            action = self.sticking.act(
+                agent, action, lambda last: _legal(env, agent, last, env.observe(agent), env.infos.get(agent))
+            )
         self.env.step(action)
 
     def _save(self) -> Any:

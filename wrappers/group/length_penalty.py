@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..maths import number
 from ..shaper import Shaper
 from ..types import Floats, Group, Trajectory
 
@@ -50,7 +51,7 @@ class LengthPenalty(Shaper):
         return (self.success, self.length) if self.length else (self.success,)
 
     def _length(self, t: Trajectory) -> float:
-        return float(t.infos[-1][self.length]) if self.length else float(len(t))
+        return float(number(t.infos[-1][self.length])) if self.length else float(len(t))
 
     def group(self, group: Group) -> list[Floats]:
         """The rewards, with the penalty at the last steps."""

@@ -10,7 +10,8 @@ failures. A group without a success pays its failures nothing, an embedding of z
 
 ``bank`` keeps the embeddings of past successes by task, so that a group without one still has something to go by; it is
 ours. So is ``scale="fixed"``: the scaling by the group pays its best failure 0.596 however far it is; ``exp(-d / width)``
-does not.
+does not. An episode counts once: one that is learned again is not kept again, and what is in the group as well as in the
+bank, as when a batch is learned from and then run again, counts as the group's.
 
 Invariance: none. A failure earns less than ``cap``, a success 1; nearer is more; the order of the group does not matter.
 
@@ -113,6 +114,13 @@ class SelfReferential(Shaper):
         """An empty bank."""
         super().setup(rng)
         self.kept: dict[str, Floats] = {}
+        # the actions of what is kept: however relabelled, an episode keeps the object
+        self._whose: dict[str, list[Any]] = {}
+
+    def load_state_dict(self, state: Any) -> None:
+        """Takes the bank back; its episodes are of the past."""
+        super().load_state_dict(state)
+        self._whose = {task: [None] * len(x) for task, x in self.kept.items()}
 
     def _embedded(self, group: Group) -> list[Floats]:
         embed = use(self.embed) if isinstance(self.embed, str) else self.embed
@@ -126,6 +134,12 @@ class SelfReferential(Shaper):
                 )
         return out
 
+    def _past(self, group: Group) -> list[Floats]:
+        """What is kept of the group's task, without the group's own episodes."""
+        task = repr(group[0].meta.get("task"))
+        kept = zip(self.kept.get(task, ()), self._whose.get(task, ()))
+        return [x for x, whose in kept if not any(whose is t.actions for t in group)]
+
     def learn(self, trajs: Sequence[Trajectory]) -> dict[str, float]:
         """Puts successes into the bank."""
         if not self.bank:
@@ -133,6 +147,10 @@ class SelfReferential(Shaper):
         for t, e in zip(trajs, self._embedded(trajs)):
             if len(t) and t.infos[-1][self.success] and np.any(e):
                 task = repr(t.meta.get("task"))
+                whose = self._whose.get(task, [])
+                if any(x is t.actions for x in whose):
+                    continue
+                self._whose[task] = [*whose, t.actions][-self.bank :]
                 self.kept[task] = np.concatenate([self.kept.get(task, np.zeros((0, len(e)))), e[None]])[-self.bank :]
         return {"kept": float(sum(map(len, self.kept.values())))}
 
@@ -143,8 +161,7 @@ class SelfReferential(Shaper):
             return out
         e = self._embedded(group)
         won = [len(t) > 0 and bool(t.infos[-1][self.success]) for t in group]
-        past = self.kept.get(repr(group[0].meta.get("task")))
-        good = [x for x, ok in zip(e, won) if ok and np.any(x)] + ([] if past is None else list(past))
+        good = [x for x, ok in zip(e, won) if ok and np.any(x)] + self._past(group)
         for rewards, ok in zip(out, won):
             rewards[-1:] += self.success_reward * ok
         lost = [i for i, ok in enumerate(won) if not ok and np.any(e[i]) and len(group[i])]

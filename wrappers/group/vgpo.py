@@ -27,7 +27,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..maths import pad, togo, unpad, zscore
+from ..maths import known, pad, togo, unpad, zscore
 from ..shaper import Shaper
 from ..types import Floats, Group, Trajectory
 
@@ -76,7 +76,7 @@ class ValueAnchored(Shaper):
         self.mean, self.count, self.batches = 0.0, 0, 0
 
     def _q(self, traj: Trajectory) -> Floats:
-        return togo(np.array([i[self.key] for i in traj.infos[1:]], np.float64), self.gamma)
+        return togo(np.array([known(i[self.key]) for i in traj.infos[1:]], np.float64), self.gamma)
 
     def learn(self, trajs: Sequence[Trajectory]) -> dict[str, float]:
         """Moves the running mean of Q, and counts the batch."""

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import iterate
 from ..facts import Fact
 from ..shaper import MissingFact, Shaper
 from ..stack import Lane, Stack
-from ..types import Floats, Trajectory, Transition, account
+from ..types import Floats, Trajectory, Transition, WrongFact, account
 from . import inner_stack
 from .columns import merge, overlay, pick, put, spread
 
@@ -162,8 +162,8 @@ class ShapedVectorEnv(VectorWrapper):
         for k, (name, m) in enumerate(zip(self.stack.names, self.stack.head)):
             try:
                 state = m.init(o, info)
-            except KeyError as e:
-                raise self.stack.missing(name, m, e) from e
+            except (KeyError, WrongFact) as e:
+                raise self.stack.missing(name, m, e, [info]) from e
             self.states[k] = merge(self.states[k], idx, state, int(mask.sum()))
         self.live[idx] = True
         self.walked[idx] = False
@@ -212,8 +212,8 @@ class ShapedVectorEnv(VectorWrapper):
         for k, (name, m) in enumerate(zip(stack.names, stack.head)):
             try:
                 new, state = m.step(pick(self.states[k], idx), t)
-            except KeyError as e:
-                raise stack.missing(name, m, e) from e
+            except (KeyError, WrongFact) as e:
+                raise stack.missing(name, m, e, [info_]) from e
             self.states[k] = merge(self.states[k], idx, state, len(given))
             if np.shape(new) != given.shape:  # one number for all lanes
                 new = np.full(given.shape, new, np.float64)

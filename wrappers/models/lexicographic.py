@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..maths import known
 from ..scorers.settings import check
 from ..types import Floats, Trajectory
 
@@ -45,8 +46,7 @@ def fact(thing: Any, key: str) -> float:
         if key == "length":
             return float(len(thing))
         thing = thing.infos[-1]
-    found = thing[key]
-    return float("nan") if found is None else float(found)
+    return float(known(thing[key]))
 
 
 @dataclass

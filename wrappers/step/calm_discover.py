@@ -65,7 +65,7 @@ def discover(
         )
     stories = [Proposal(story(t)) for t, ok in zip(trajs, won) if ok]
     names = distinct(n for said in judge.service.ask(stories) for n in said or ())
-    asked = Judged(judge.service, names, judge.view, judge.task, judge.threshold, False, judge.stats)
+    asked = Judged(judge.service, names, judge.view, judge.task, judge.threshold, False, judge.stats, judge.layer)
     count: Counter[tuple[str, bool]] = Counter()
     for traj, ok in zip(trajs, won) if names else ():
         seen, reached = asked.begin(traj.obs[0], traj.infos[0]), set[str]()

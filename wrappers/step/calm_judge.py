@@ -57,8 +57,8 @@ def _nothing(obs: Any, info: dict[str, Any]) -> str:
     return ""
 
 
-def view_of(view: Any) -> View:
-    """The function that a view names.
+def view_of(view: Any, layer: str = LAYER) -> View:
+    """The function that a view names; ``layer`` is who speaks in an error.
 
     Raises:
         ValueError: no such view.
@@ -71,7 +71,7 @@ def view_of(view: Any) -> View:
         return _published(view)
     if not callable(view):
         raise ValueError(
-            f"{LAYER}: view is {view!r}; allowed: {', '.join(map(repr, VIEWS))} or a function of (obs, info)"
+            f"{layer}: view is {view!r}; allowed: {', '.join(map(repr, VIEWS))} or a function of (obs, info)"
         )
     return view  # type: ignore[no-any-return]
 
@@ -95,6 +95,7 @@ class Judged:
         threshold: probability from which a sub-goal counts as reached.
         retro: an answer that comes late counts for a running episode, at the step at which it is there.
         stats: counts of the layer.
+        layer: its name, for errors.
     """
 
     def __init__(
@@ -106,9 +107,10 @@ class Judged:
         threshold: float,
         retro: bool,
         stats: Counter[str],
+        layer: str = LAYER,
     ) -> None:
         self.service, self.subgoals, self.view, self.task = service, subgoals, view, task
-        self.threshold, self.stats = threshold, stats
+        self.threshold, self.stats, self.layer = threshold, stats, layer
         self.retro = retro and service.mode == "async"
         self._warned = False
 
@@ -118,7 +120,7 @@ class Judged:
         names = self._names(task, info)
         for name in known if self.subgoals != "discover" else ():
             if name not in names:
-                raise ValueError(f"{LAYER}: weights names {name!r}, which is no sub-goal{nearest(name, names)}")
+                raise ValueError(f"{self.layer}: weights names {name!r}, which is no sub-goal{nearest(name, names)}")
         return Seen(names, task, self.view(obs, info), ())
 
     def _names(self, task: str, info: dict[str, Any]) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ class Judged:
         if self.service.trouble and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{LAYER}: the judge fails, and what it does not answer pays nothing: {self.service.trouble}",
+                f"{self.layer}: the judge fails, and what it does not answer pays nothing: {self.service.trouble}",
                 RuntimeWarning,
                 stacklevel=2,
             )

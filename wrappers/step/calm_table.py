@@ -33,6 +33,8 @@ from ..shaper import MissingFact, Shaper, use
 from ..types import Trajectory, Transition
 from .calm_judge import Judged, shares, table_of, view_of
 
+LAYER = "judgement_table"
+
 
 def write(path: str | Path, counts: Mapping[str, float]) -> None:
     """Keeps a table in a JSON file, keys sorted."""
@@ -125,8 +127,10 @@ class JudgementTable(Shaper):
                     "judgement_table: judge is in mode 'async', which answers late; allowed: 'sync', 'frozen'"
                 )
             self._services = {"judge": service}
-            view = view_of(use(self.view) if isinstance(self.view, str) and ":" in self.view else self.view)
-            self._judged = Judged(service, self.subgoals, view, self.task, self.threshold, False, self._stats)
+            view = use(self.view) if isinstance(self.view, str) and ":" in self.view else self.view
+            self._judged = Judged(
+                service, self.subgoals, view_of(view, LAYER), self.task, self.threshold, False, self._stats, LAYER
+            )
         self._key = use(self.key)
         if not callable(self._key):
             raise ValueError(f"judgement_table: key is {self._key!r}, a function of the Transition is expected")
@@ -163,6 +167,6 @@ class JudgementTable(Shaper):
         try:
             self._add(table_of(trajs, self._judged, self._key, self.count))
         except MissingFact as e:  # the judge's side is shared with SubgoalOptions
-            raise MissingFact("judgement_table", e.key) from None
+            raise MissingFact(LAYER, e.key) from None
         flagged = sum(c > 0 for c in self.counts.values())
         return {"keys": float(len(self.counts)), "flagged": flagged / max(len(self.counts), 1)}

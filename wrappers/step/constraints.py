@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from ..maths import known
 from ..shaper import Shaper
 from ..types import Trajectory, Transition
 
@@ -36,7 +37,8 @@ class Constraints(Shaper):
     """Weighs the reward against costs whose rates have limits.
 
     Raises:
-        ValueError: no constraint, a limit that is no number, an unknown bootstrap, or a setting outside its range.
+        ValueError: no constraint, a limit that is no number, an unknown bootstrap, or a setting outside its range; an
+            infinite cost.
         MissingFact: the environment does not publish a cost, not even at an episode's end.
     """
 
@@ -98,12 +100,14 @@ class Constraints(Shaper):
         out = float(own) * t.reward
         told = (t.terminated or t.truncated) and not t.info.get("invalid")
         for (key, _, sign), weight, kept in zip(self._limits, weights[1:], self.costs):
-            cost = t.info[key] if told else t.info.get(key)
-            if cost is None or math.isnan(cost):
+            cost: float = known(t.info[key] if told else t.info.get(key))
+            if math.isnan(cost):
                 continue
-            out -= float(weight) * sign * float(cost)
+            if math.isinf(cost):  # before it is remembered: no later mean would be a number again
+                raise ValueError(f"constraints: the cost info[{key!r}] is {cost}, a finite number is expected")
+            out -= float(weight) * sign * cost
             if self.training:
-                kept.append(float(cost))
+                kept.append(cost)
                 del kept[: -self.window]
         if self.training:
             self.seen += 1

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from ..maths import known
 from ..shaper import Shaper, nearest
 from ..types import Transition
 
@@ -56,9 +57,9 @@ class GatedBonus(Shaper):
             return t.reward, None
         share = 0.0
         for key, weight in self.bonus.items():
-            verdict = t.info.get(key)
-            if verdict is None or math.isnan(verdict):
+            verdict = known(t.info.get(key))
+            if math.isnan(verdict):
                 self._stats["unanswered"] += 1
             else:
-                share += weight * float(verdict)
+                share += weight * verdict
         return t.reward + earned * share, None

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..maths import known
 from ..shaper import Shaper
 from ..types import Transition
 
@@ -50,10 +51,10 @@ class InformationGain(Shaper):
         return (self.key,) if self.invalid is None else (self.key, "valid_action")
 
     def _value(self, info: dict[str, Any]) -> float | None:
-        lp = info.get(self.key)
-        if lp is None or not math.isfinite(lp):
+        lp: float = known(info.get(self.key))
+        if not math.isfinite(lp):
             return None
-        return float(lp) if self.mode == "logprob" else math.exp(lp)
+        return lp if self.mode == "logprob" else math.exp(lp)
 
     def init(self, obs: Any, info: dict[str, Any]) -> Any:
         """The value of the question."""

@@ -102,7 +102,7 @@ class ShapleyCredit(Shaper):
     def step(self, state: Any, t: Transition) -> tuple[Any, Any]:
         """An agent's share of one step."""
         fact = t.info[self.key]
-        n, v = len(fact["players"]), dict(zip(fact["coalitions"], fact["values"]))
+        n, v = len(fact["players"]), dict(zip(fact["coalitions"], map(number, fact["values"])))
         phi = float(shapley(n, v.__getitem__, fact["orders"] or None)[fact["player"]])
         phi += v[0] / n if self.conserve else 0.0
         return self.alpha * phi + (1 - self.alpha) * t.reward, None
