@@ -32,7 +32,7 @@ def mean(rewards: Mapping[Any, float]) -> float:
 
 
 def first_allowed(agent: Any, obs: Any, info: Mapping[str, Any]) -> int:
-    """The lowest action that the mask allows (``info["action_mask"]``, else ``obs["action_mask"]``).
+    """The lowest action that the mask allows (``info["action_mask"]``, else ``obs["action_mask"]``), in a ``Discrete`` from 0.
 
     Raises:
         ValueError: there is no mask, or it allows nothing.
