@@ -26,7 +26,7 @@ from ..wrappers.shaper import check_settings
 from ..wrappers.shaper import load as load_shaper
 from ..wrappers.types import Trajectory
 from .bilevel import RMSprop, gradient, pack
-from .linear import LinearPolicy, play, settings_of, valid
+from .linear import LinearPolicy, play, settings_of, step_layers_only, valid
 
 
 @dataclass
@@ -130,7 +130,11 @@ class Archer:
 
         Returns:
             One dict an iteration: the return, the critics' losses, the mean size of the advantages.
+
+        Raises:
+            ValueError: the environment is shaped by layers other than step layers.
         """
+        step_layers_only("archer", env)
         s, history, goal = self.settings, list[dict[str, float]](), self.steps + steps
         while self.steps < goal:
             new = [play(env, self.policy, int(self.policy.rng.integers(2**31))) for _ in range(s.episodes)]
@@ -160,7 +164,7 @@ class Archer:
         return float(np.abs(advantage).mean())
 
     def save(self, path: str | Path) -> None:
-        """The policy and the critics, without the buffer."""
+        """The policy and the critics; not the buffer, the optimiser's averages and the random state, which begin anew."""
         from .checkpoint import save_checkpoint
 
         state = {"theta": self.policy.theta, "critic": self.critic.state_dict(), "iterations": self.iterations}

@@ -35,7 +35,7 @@ from ..wrappers.shaper import load as load_shaper
 from ..wrappers.step.blend import TermBlend
 from ..wrappers.types import Floats, Trajectory
 from .bilevel import Form, RMSprop, Solver, derivatives, gradient, hypergradient, mixed
-from .linear import LinearPolicy, batch, play, settings_of, valid
+from .linear import LinearPolicy, batch, play, settings_of, step_layers_only, valid
 
 
 @dataclass
@@ -215,8 +215,9 @@ class Barfi:
             One dict a round: the primary return, the weights as ``weight/term``, the discount.
 
         Raises:
-            ValueError: the account lacks a term.
+            ValueError: the account lacks a term; or the environment is shaped by layers other than step layers.
         """
+        step_layers_only("barfi", env)
         s, history, goal = self.settings, list[dict[str, float]](), self.steps + steps
         while self.steps < goal:
             new = [play(env, self.policy, int(self.policy.rng.integers(2**31))) for _ in range(s.every)]

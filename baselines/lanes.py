@@ -99,7 +99,12 @@ class Lanes:
 
     def begin(self, seed: int) -> None:
         """A new episode in every lane, seeded as at the start."""
-        self.running = [self._begin(env, Lane(index=i), seed + i // self.group) for i, env in enumerate(self.envs)]
+        self.running = []
+        for i, env in enumerate(self.envs):
+            first = seed + i // self.group
+            # what the environment calls its task comes before the seed, which is all that is known of a stranger's
+            meta: dict[str, Any] = {"task": f"seed {first}"} if self.group > 1 else {}
+            self.running.append(self._begin(env, Lane(index=i, **meta), first))
 
     def _begin(self, env: gym.Env[Any, Any], lane: Lane, seed: int | None = None) -> _Running:
         obs, info = env.reset(seed=seed)

@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from ..envs.text.encode import Encoder
 from ..envs.text.spaces import Unicode
+from ..wrappers.hosts import inner_stack
 from ..wrappers.types import Floats, Trajectory
 from .bilevel import Batch, pack, probabilities
 
@@ -132,6 +133,26 @@ def play(env: gym.Env[Any, Any], policy: LinearPolicy, seed: int | None = None) 
         truncated = truncated or len(actions) >= LONGEST
     meta = dict(infos[0].get("meta", {})) | {"choices": choices}
     return Trajectory(seen, actions, np.array(rewards), terminated, truncated, infos, meta)
+
+
+def step_layers_only(name: str, env: gym.Env[Any, Any]) -> None:
+    """A trainer that learns from rewards as they are paid serves step layers alone.
+
+    Args:
+        name: of the trainer.
+        env: shaped or not.
+
+    Raises:
+        ValueError: a layer that settles when an episode ends, waits for a batch, or is fitted to episodes; names it.
+    """
+    if (stack := inner_stack(env)) is None:
+        return
+    late = [n for k, (n, m) in enumerate(zip(stack.names, stack.shapers)) if k >= stack.b or m.learns]
+    if late:
+        raise ValueError(
+            f"{name} learns from rewards as they are paid and cannot serve {', '.join(late)}: use step layers only, or the "
+            "agent text"
+        )
 
 
 def valid(trajs: Sequence[Trajectory]) -> list[Trajectory]:

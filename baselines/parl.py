@@ -33,7 +33,7 @@ from ..wrappers.shaper import check_settings, use
 from ..wrappers.types import Floats, Trajectory
 from .bilevel import Batch, Solver, derivatives, hypergradient, mixed, scores
 from .bilevel import gradient as policy_gradient
-from .linear import LinearPolicy, batch, play, settings_of, valid
+from .linear import LinearPolicy, batch, play, settings_of, step_layers_only, valid
 
 Prefer = Callable[[Trajectory, Trajectory], float | None]
 
@@ -230,7 +230,11 @@ class Parl:
 
         Returns:
             One dict a round: the environment's return, the pairs, and the sizes of the two parts of the gradient.
+
+        Raises:
+            ValueError: the environment is shaped by layers other than step layers.
         """
+        step_layers_only("parl", env)
         s, history, goal = self.settings, list[dict[str, float]](), self.steps + steps
         while self.steps < goal:
             for _ in range(s.inner_steps):

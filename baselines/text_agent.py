@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ..envs.text.base import flag
 from ..envs.text.encode import overlap, words
-from ..wrappers.hosts import refuse_groups
+from ..wrappers.hosts import in_groups
 from ..wrappers.shaper import nearest
 from ..wrappers.stack import Stack
 from .agent import NO_TEXT, refuse_numbers
@@ -216,8 +216,10 @@ class TextAgent:
         refuse_numbers(env)
         lanes = Lanes(env, s.lanes, self._seed(), s.group)
         try:
-            if s.group == 1:
-                refuse_groups(lanes.stack)
+            if s.group == 1 and (of_groups := in_groups(lanes.stack)):
+                raise ValueError(
+                    f"{', '.join(of_groups)}: compares the episodes of a group, and the text agent plays none: give it group=8"
+                )
             _need_text(lanes.obs, lanes.infos)
             if self.stack_state is not None:
                 lanes.stack.load_state_dict(self.stack_state)
@@ -288,10 +290,15 @@ class TextAgent:
         rewards = [e.rewards for e in episodes]
         given: list[Any] = [None] * len(episodes)
         if trajs:  # the stack's own record of the same episodes; some layers ask how likely the actions were
-            trajs = [replace(t, meta=t.meta | {"logp": _logp(e)}) for t, e in zip(trajs, episodes, strict=True)]
+            if len(trajs) != len(episodes):
+                raise ValueError(
+                    f"batch_steps is {s.batch_steps}, and the stack kept {len(trajs)} of {len(episodes)} episodes, for it "
+                    f"keeps {stack.keep} steps: take smaller batches"
+                )
+            trajs = [replace(t, meta=t.meta | {"logp": _logp(e)}) for t, e in zip(trajs, episodes)]
         if stack.learns and trajs:
             metrics |= stack.learn(trajs)
-            trajs = [t.before(stack.names[stack.c :]) for t in stack.rerun(trajs)]
+            trajs = stack.rerun(trajs, stack.c)
             rewards = [t.rewards for t in trajs]
         if stack.tail and trajs:
             trajs = stack.run(trajs, stack.c)
@@ -303,6 +310,8 @@ class TextAgent:
         pairs = [self._advantages(*x) for x in zip(episodes, rewards, given)]
         adv, ret = (np.concatenate(x) for x in zip(*pairs))
         usable = np.flatnonzero(~np.isnan(adv))
+        if not len(usable):  # a judge that is down leaves every step out
+            return metrics
         losses = []
         for _ in range(s.epochs):
             order = self.rng.permutation(usable)

@@ -22,8 +22,8 @@ TARGET = 0.8
 RESULTS = DOCS / "results"
 # file, environment, its first row, the environment of its hacked variant, arms by method (None: arms are called as methods are)
 SOURCES: tuple[tuple[str, str, str, str, dict[str, str] | None], ...] = (
-    ("method_zoo", "Quest", "outcome alone", "HackableSteps", None),
-    ("method_zoo", "Quest, groups", "outcome alone, groups", "HackableSteps, groups", None),
+    ("method_zoo", "Quest", "no layer", "HackableSteps", None),
+    ("method_zoo", "Quest, groups", "no layer, groups", "HackableSteps, groups", None),
     (
         "tools_learn",
         "horizon 1",
@@ -40,6 +40,9 @@ LEFT = {
     **dict.fromkeys(("clip", "conserve", "focus", "gate", "mix", "scale"), PARTS),
     **dict.fromkeys(("difference_reward", "inequity_aversion", "shapley_credit", "team_spirit"), AGENTS),
     **dict.fromkeys(("information_gain", "graded_outcome", "hybrid_reward", "gated_bonus", "utterance_attribution"), JUDGED),
+    "hop_progress": "without a judge it is potential shaping: judged_methods.py, own_kind_robots.py",
+    "multiplicative_progress": "needs infractions, without which it is the progress: own_kind_driving.py",
+    "term_blend": "its weights are the trainer BARFI's, and alone it pays the plain sum",
     "constraints": "needs a cost beside the reward, which none of these worlds has",
     "krc": "needs several utilities of one state, which none of these worlds has",
     "turn_centered": "compares turns of a user over a group, and the agent of the service desk plays no groups",

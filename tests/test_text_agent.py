@@ -253,7 +253,7 @@ def test_layers_that_compare_episodes_are_refused_on_one_environment():
     with pytest.raises(ValueError, match=r"grpo compares the episodes of a group.*stack\.run.*groups=True"):
         shape(gym.make(EASY), [Grpo()])
     env = shape(gym.make(EASY), [Grpo()], groups=True)
-    with pytest.raises(ValueError, match="grpo compares the episodes of a group"):
+    with pytest.raises(ValueError, match=r"grpo: compares the episodes of a group, .* give it group=8"):
         TextAgent(**SMALL).learn(env, 10)  # it plays no groups
     assert shape(env, [Rloo()]).groups  # the two lists are one stack, and the permission stays
     env = shape(gym.make(EASY), [PotentialShaping(key="progress")])
@@ -286,11 +286,62 @@ def test_a_group_is_so_many_whole_episodes_of_one_task(late):
     agent._advantages = lambda e, rewards, given: used.append((rewards, given)) or advantages(e, rewards, given)
     history = agent.learn(shape(gym.make(EASY), [Compared()], groups=True), 900)
     assert len(history) >= 2 and all(h["compared/fits"] == 1.0 for h in history)
-    if not late:  # while layers that give rewards are run again after a fit
-        assert sum(map(len, groups)) >= sum(h["episodes"] for h in history)
+    assert sum(map(len, groups)) == sum(h["episodes"] for h in history)  # once each, though a fit runs layers again
     assert all(len(g) % 4 == 0 and len(set(g)) == 1 for g in groups) and len({g[0] for g in groups}) > 3
     for rewards, given in used:
         assert (given is None) == late and len(set(rewards if late else given)) == 1
+
+
+class Nameless(gym.Wrapper):
+    """A text environment that does not say which task it plays."""
+
+    def reset(self, **kw):
+        obs, info = self.env.reset(**kw)
+        return obs, {k: v for k, v in info.items() if k != "meta"}
+
+
+def test_groups_of_nameless_tasks_are_kept_apart_by_their_seeds():
+    groups = []
+
+    @dataclasses.dataclass
+    class Compared(Shaper):
+        level = Level.GROUP
+        output = "advantage"
+
+        def group(self, group):
+            groups.append([t.obs[0] for t in group])
+            return [np.zeros(len(t)) for t in group]
+
+    gym.register("Nameless-v0", lambda: Nameless(gym.make(EASY)))
+    try:
+        TextAgent(**SMALL | {"lanes": 8, "group": 4, "batch_steps": 300}).learn(
+            shape(gym.make("Nameless-v0"), [Compared()], groups=True), 300
+        )
+    finally:
+        del gym.registry["Nameless-v0"]
+    assert groups and all(len(g) == 4 and len(set(g)) == 1 for g in groups)
+
+
+def test_a_batch_that_is_left_out_whole_updates_nothing():
+    @dataclasses.dataclass
+    class Down(Shaper):
+        output = "advantage"
+
+        def episode(self, traj):
+            return np.full(len(traj), np.nan)
+
+    agent = TextAgent(**SMALL)
+    before = weights(agent)
+    history = agent.learn(shape(gym.make(EASY), [Down()]), 300)
+    assert np.array_equal(before, weights(agent)) and agent.updates == 0 and history[-1]["episodes"] > 0
+
+
+def test_a_batch_larger_than_what_the_stack_keeps_is_one_sentence():
+    env = shape(gym.make(EASY), [Grpo()], groups=True)
+    env.stack.keep = 100
+    with pytest.raises(ValueError, match=r"batch_steps is 300, and the stack kept .* episodes, for it keeps 100 steps"):
+        with warnings.catch_warnings(action="ignore"):
+            TextAgent(**SMALL | {"group": 4, "batch_steps": 300}).learn(env, 400)
 
 
 def test_an_agent_of_groups_learns_by_a_layer_that_compares(tmp_path):

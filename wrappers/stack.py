@@ -170,8 +170,9 @@ class Stack:
         """
         if isinstance(e, WrongFact):
             facts = ((k, i[k]) for i in infos for s in m.tree() for k in s.needs if k in i)
-            there = (f"info[{k!r}] {'is' if x is e.value else 'holds'}" for k, x in facts if _holds(x, e.value))
-            return WrongFact(e.value, name, next(there, ""))
+            there = {f"info[{k!r}]": x is e.value for k, x in facts if _holds(x, e.value)}  # None is in many places
+            said = " or ".join(there) + (" is" if any(there.values()) else " holds")
+            return WrongFact(e.value, name, said if there else "")
         if isinstance(e, MissingFact):
             return e
         return MissingFact(name, e.args[0]) if e.args and any(e.args[0] in s.needs for s in m.tree()) else e
@@ -372,12 +373,14 @@ class Stack:
         """``take``, then the tail over that batch."""
         return self.run(self.take(), self.c)
 
-    def rerun(self, group: Group) -> list[Trajectory]:
-        """All layers again from the environment's rewards, memory read-only: late labels, refitted models."""
+    def rerun(self, group: Group, stop: int | None = None) -> list[Trajectory]:
+        """The layers up to ``stop`` (default: all) again from the environment's rewards, memory read-only: late labels,
+        refitted models.
+        """
         modes = [m.training for m in self.shapers]
         self.train(False)
         try:
-            return self.run([t.before(self.names) for t in group])
+            return self.run([t.before(self.names) for t in group], 0, stop)
         finally:
             for m, mode in zip(self.shapers, modes):
                 m.train(mode)

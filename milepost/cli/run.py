@@ -72,6 +72,8 @@ def new_agent(name: str, env: gym.Env[Any, Any], seed: int, settings: dict[str, 
     Raises:
         UserError: an unknown agent or setting, or a package that is not there.
     """
+    if "seed" in settings:
+        raise UserError(f"agent {name} has no setting 'seed': it follows from the run's own")
     try:
         return make_agent(name, env, seed, **settings)
     except ModuleNotFoundError as e:

@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from ..baselines.agent import make_agent
+from ..baselines.agent import AGENTS, make_agent
 from ..baselines.evaluate import evaluate
 from .games import TRAINERS, eval_game, is_game, new_trainer, same_game
 from .names import UserError
@@ -97,7 +97,8 @@ def train(spec: dict[str, Any], folder: Path, resume: bool) -> None:
             return restore(path, spec, env, **live)
         agent = new_agent(name, env, spec["seed"], spec["agent"]["settings"] | live)
         if not hasattr(agent, "learn"):
-            raise UserError(f"the agent {name!r} does not learn: {', '.join(TORCH)} or your own module:factory do")
+            learn = [n for n in AGENTS if n not in ("random", "oracle")]
+            raise UserError(f"the agent {name!r} does not learn: {', '.join(learn)} or your own module:factory do")
         if not hasattr(agent, "save"):
             print(f"the agent {name!r} has no save(path): no checkpoint is kept", file=sys.stderr)
         return agent

@@ -78,16 +78,20 @@ def inner_stack(env: Any) -> Stack | None:
     return None
 
 
+def in_groups(stack: Stack) -> list[str]:
+    """The names of layers that compare episodes."""
+    return [name for name, m in zip(stack.names, stack.shapers) if m.level == Level.GROUP]
+
+
 def refuse_groups(stack: Stack) -> None:
     """One environment alone never has a group.
 
     Raises:
         ValueError: a layer compares episodes; names it and ``stack.run``.
     """
-    for name, m in zip(stack.names, stack.shapers):
-        if m.level == Level.GROUP:
-            raise ValueError(
-                f"{name} compares the episodes of a group, and one environment alone never has one: collect finished "
-                "episodes and call stack.run(episodes) on Stack([...]), shape a vector environment, or give groups=True for "
-                "a trainer that plays groups, such as the agent text with its setting group"
-            )
+    if names := in_groups(stack):
+        raise ValueError(
+            f"{names[0]} compares the episodes of a group, and one environment alone never has one: collect finished "
+            "episodes and call stack.run(episodes) on Stack([...]), shape a vector environment, or give groups=True for "
+            "a trainer that plays groups, such as the agent text with its setting group"
+        )
