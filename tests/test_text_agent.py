@@ -292,8 +292,12 @@ def test_a_group_is_so_many_whole_episodes_of_one_task(late):
         assert (given is None) == late and len(set(rewards if late else given)) == 1
 
 
-class Nameless(gym.Wrapper):
+class Nameless(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """A text environment that does not say which task it plays."""
+
+    def __init__(self, env):
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
 
     def reset(self, **kw):
         obs, info = self.env.reset(**kw)
@@ -312,13 +316,8 @@ def test_groups_of_nameless_tasks_are_kept_apart_by_their_seeds():
             groups.append([t.obs[0] for t in group])
             return [np.zeros(len(t)) for t in group]
 
-    gym.register("Nameless-v0", lambda: Nameless(gym.make(EASY)))
-    try:
-        TextAgent(**SMALL | {"lanes": 8, "group": 4, "batch_steps": 300}).learn(
-            shape(gym.make("Nameless-v0"), [Compared()], groups=True), 300
-        )
-    finally:
-        del gym.registry["Nameless-v0"]
+    agent = TextAgent(**SMALL | {"lanes": 8, "group": 4, "batch_steps": 300})
+    agent.learn(shape(Nameless(gym.make(EASY)), [Compared()], groups=True), 300)
     assert groups and all(len(g) == 4 and len(set(g)) == 1 for g in groups)
 
 
