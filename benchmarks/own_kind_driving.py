@@ -248,7 +248,12 @@ def carl(group: Sequence[Trajectory]) -> dict[str, Any]:
         for d, ts in by.items()
     }
     counts = {k: int(v.sum()) for k, v in (("far", far), ("crash", crash), ("still", still), ("lawful", lawful))}
-    return {"rows": rows, "drivers": told, "counts": counts, "online_differs_by": online(group[0])}
+    return {
+        "rows": rows,
+        "drivers": told,
+        "counts": counts,
+        "online_differs_by": max(online(ts[0]) for ts in by.values() if ts),
+    }
 
 
 def online(traj: Trajectory) -> float:
