@@ -42,6 +42,7 @@ LEFT = {
     **dict.fromkeys(("information_gain", "graded_outcome", "hybrid_reward", "gated_bonus", "utterance_attribution"), JUDGED),
     "hop_progress": "without a judge it is potential shaping: judged_methods.py, own_kind_robots.py",
     "multiplicative_progress": "needs infractions, without which it is the progress: own_kind_driving.py",
+    "length_penalty": "punishes wrong answers that are short, and here a failure lasts to the limit of steps",
     "term_blend": "its weights are the trainer BARFI's, and alone it pays the plain sum",
     "constraints": "needs a cost beside the reward, which none of these worlds has",
     "krc": "needs several utilities of one state, which none of these worlds has",

@@ -214,10 +214,13 @@ def test_scar_of_the_card():
 
 
 def test_scar_by_hand():
-    # sub-goals a b c, reached by step 0: a, by step 1: a and b, by step 2: nothing. a is shared, b is step 1's: 1/6, 1/2, 0
-    traj = steps(3, ("a", "ab", ""), rewards=[1.0, 2.0, 3.0])
-    assert shared(covered, traj) == pytest.approx([1 / 6, 1 / 6 + 1 / 3, 0.0])
-    assert shared(covered, traj, combine="add") == pytest.approx([7 / 6, 2.5, 3.0])
+    # sub-goals a b c, step 0 reaches a, step 1 loses it, step 2 reaches a and b. a is shared, b is step 2's: 1/6, 0, 1/2
+    again = steps(3, ("a", "", "ab"), rewards=[1.0, 2.0, 3.0])
+    assert shared(covered, again) == pytest.approx([1 / 6, 0.0, 1 / 6 + 1 / 3])
+    assert shared(covered, again, combine="add") == pytest.approx([7 / 6, 2.0, 3.5])
+    # a is reached once and kept: to idle while it holds earns nothing
+    traj = steps(3, ("a", "ab", "ab"), rewards=[1.0, 2.0, 3.0])
+    assert shared(covered, traj) == pytest.approx([1 / 3, 1 / 3, 0.0])
     assert shared(earned, traj) == pytest.approx([1.0, 2.0, 3.0])  # an additive game: each its own
     # v(none) = 3 of v(all) = 9: the six beyond are earned, the three are shared
     always = lambda traj, s: 3.0 + earned(traj, s)  # noqa: E731

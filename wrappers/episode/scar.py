@@ -49,14 +49,15 @@ def earned(traj: Trajectory, steps: tuple[int, ...]) -> float:
 
 
 def covered(traj: Trajectory, steps: tuple[int, ...]) -> float:
-    """Share of ``info["subgoals"]`` that hold after one of these steps at least.
+    """Share of ``info["subgoals"]`` that one of these steps at least has reached: it holds after the step and did not before.
 
     Raises:
         MissingFact: the environment does not publish ``subgoals``.
     """
     if len(traj) and "subgoals" not in traj.infos[-1]:
         raise MissingFact("shapley_steps", "subgoals")
-    reached = {g for t in steps for g, holds in traj.infos[t + 1]["subgoals"].items() if holds}
+    flags = [i.get("subgoals", {}) for i in traj.infos]
+    reached = {g for t in steps for g, holds in flags[t + 1].items() if holds and not flags[t].get(g)}
     return len(reached) / max(len(traj.infos[-1]["subgoals"]), 1) if len(traj) else 0.0
 
 
