@@ -80,7 +80,8 @@ def methods() -> dict[str, str]:
     pages["methods.md"] = (
         "# Methods\n\nEach published method is one file of `wrappers/`; the folder says when it runs: at every "
         "**step**, at the end of an **episode**, or over a **group** of episodes (advantages). The claims are checked, "
-        "not believed (`milepost.wrappers.conformance`).\n\n"
+        "not believed (`milepost.wrappers.conformance`). What one and the same agent learns by each, and which can be hacked, "
+        "is in [evidence.md](evidence.md), \"All methods in one table\".\n\n"
         + table(["method", "runs at", "paper", "invariance", "in one line"], rows)
         + "\n\n"
         + toc
