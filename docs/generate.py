@@ -81,7 +81,7 @@ def methods() -> dict[str, str]:
         "# Methods\n\nEach published method is one file of `wrappers/`; the folder says when it runs: at every "
         "**step**, at the end of an **episode**, or over a **group** of episodes (advantages). The claims are checked, "
         "not believed (`milepost.wrappers.conformance`). What one and the same agent learns by each, and which can be hacked, "
-        "is in [evidence.md](evidence.md), \"All methods in one table\".\n\n"
+        'is in [evidence.md](evidence.md), "All methods in one table".\n\n'
         + table(["method", "runs at", "paper", "invariance", "in one line"], rows)
         + "\n\n"
         + toc
