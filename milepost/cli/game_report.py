@@ -138,7 +138,7 @@ def game_picture(results: Rows, path: Path) -> None:
                 if len(steps) == 1:  # it does not learn: the same at every step
                     steps, data = [0.0, float(rows[0]["steps"])], np.repeat(data, 2, axis=1)
                 band = np.array([interval(c, draws=300) for c in data.T])
-                colour = plt.get_cmap("tab20").colors[(2 * k + k // 10) % 20]  # an arm has one colour in all panels
+                colour = plt.get_cmap("tab20")((2 * k + k // 10) % 20)  # an arm has one colour in all panels
                 (line,) = ax.plot(steps, [iqm(c) for c in data.T], color=colour, linewidth=1.6)
                 lines[f"{arm[0]}, {arm[1]}"] = line
                 ax.fill_between(steps, band[:, 0], band[:, 1], color=colour, alpha=0.15, linewidth=0)
