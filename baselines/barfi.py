@@ -107,7 +107,7 @@ class Barfi:
         **settings: of ``BarfiSettings``.
 
     Raises:
-        ValueError: an unknown setting, or one outside its range; an environment that a linear policy cannot act in.
+        ValueError: an unknown setting, or one outside its range; no blend; an environment that a linear policy cannot act in.
     """
 
     def __init__(
@@ -119,7 +119,11 @@ class Barfi:
     ) -> None:
         self.settings = settings_of(BarfiSettings, "barfi", settings)
         self.policy = LinearPolicy(env, seed=seed)
-        layer = load_shaper(blend or TermBlend())
+        if blend is None:
+            raise ValueError(
+                "barfi: blend is missing: say which terms of the account it weighs, as {'shaper': 'term_blend', 'terms': [...]}"
+            )
+        layer = load_shaper(blend)
         if not isinstance(layer, TermBlend):
             raise ValueError(f"barfi: blend is a {type(layer).__name__}; allowed: a TermBlend or its spec")
         self.blend = layer

@@ -413,10 +413,13 @@ def test_what_cannot_be_trained_or_evaluated_is_said(place, capsys):
 @pytest.mark.parametrize("agent", ["archer", "parl", "barfi"])
 def test_trainers_of_single_rewards_refuse_layers_that_settle_later(place, capsys, agent):
     argv = ["train", QUEST, "--agent", agent, "--steps", "300", "--out", "r", *BUDGET]
+    if agent == "barfi":
+        assert "blend is missing" in refused(capsys, *argv)
+        argv += ["--agent-set", SMALL[agent][1][0]]
     for layer in ("uniform", "utterance_critic", "term_blend(terms=['outcome']), progress_attribution"):
         said = refused(capsys, *argv, "--shape", layer)
         assert (
             f"{agent} learns from rewards as they are paid and cannot serve" in said and "use step layers only" in said
         )
-    assert "archer, parl, barfi or your own" in refused(capsys, *argv[:3], "random", *argv[4:])
+    assert "archer, parl, barfi or your own" in refused(capsys, *argv[:3], "random", *argv[4:12])
     assert "has no setting 'seed'" in refused(capsys, *argv, "--agent-set", "seed=3")

@@ -124,6 +124,7 @@ def test_barfi_learns_on_an_environment_whose_layer_adds_the_term(tmp_path):
         (lambda: Barfi(Bandit(), entropy=math.nan), "barfi: setting 'entropy' is nan"),
         (lambda: Barfi(Bandit(), loops=0), "barfi: loops is 0"),
         (lambda: Barfi(Bandit(), {"shaper": "uniform"}), "blend is a Uniform; allowed: a TermBlend"),
+        (lambda: Barfi(Bandit()), r"barfi: blend is missing: .*'term_blend'"),
         (lambda: Barfi(Bandit(), warmup=1), "barfi has no setting 'warmup'"),
         (lambda: Barfi(Bandit(), TermBlend(("nope",))).learn(Bandit(), 1), "no term is called 'nope'"),
     ],

@@ -93,5 +93,5 @@ def refuse_groups(stack: Stack) -> None:
         raise ValueError(
             f"{names[0]} compares the episodes of a group, and one environment alone never has one: collect finished "
             "episodes and call stack.run(episodes) on Stack([...]), shape a vector environment, or give groups=True for "
-            "a trainer that plays groups, such as the agent text with its setting group"
+            "a trainer that plays groups, such as the agent text with group=8 (--agent-set group=8)"
         )
